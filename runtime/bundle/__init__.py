@@ -1,0 +1,1 @@
+"""The `.bedside` bundle: one canonical container, one strict manifest, verified bytes."""

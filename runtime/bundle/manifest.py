@@ -1,0 +1,492 @@
+"""`bundle.json`, format version 1: the schema, and the rules a schema cannot say.
+
+Spelling follows MONAI bundle metadata where a field means the same (`version`, `description`, `intended_use`,
+`data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a new key therefore
+needs a new `format_version`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+FORMAT_VERSION = 1
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Version = Annotated[str, Meta(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Meta(max_length=4096)]
+Line = Annotated[str, Meta(max_length=256)]
+Positive = Annotated[int, Meta(ge=1, le=1 << 30)]
+Dimension = Annotated[int, Meta(ge=1, le=16384)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+#: A golden tolerance may not exceed this: a wider one would let a collapsed variant through.
+MAX_TOLERANCE = 0.1
+
+Task = Literal[
+    "classification", "segmentation", "detection", "reconstruction", "translation", "generation", "embedding"
+]
+DType = Literal["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "bool"]
+Format = Literal["tflite", "onnx"]
+Precision = Literal["fp32", "fp16", "bf16", "dynamic", "int8", "int16x8", "uint8"]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Frozen, and refuses unknown keys."""
+
+
+class FileRef(_Strict, kw_only=True):
+    """A member of the container, by content."""
+
+    file: Annotated[str, Meta(max_length=96)]
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=1, le=1 << 30)]
+
+
+class Quantization(_Strict, kw_only=True):
+    """Affine quantization, per tensor: `real = scale * (q - zero_point)` (TFLite quantization specification)."""
+
+    scale: Annotated[float, Meta(gt=0.0)]
+    zero_point: Annotated[int, Meta(ge=-32768, le=32767)] = 0
+
+
+class TensorSpec(_Strict, kw_only=True):
+    """One tensor at the border of a model file. `shape` includes the batch of 1."""
+
+    name: Annotated[str, Meta(max_length=512)]
+    shape: Annotated[tuple[Dimension, ...], Meta(max_length=8)]
+    dtype: DType
+    quantization: Quantization | None = None
+
+
+class Normalization(_Strict, kw_only=True):
+    """`real = (pixel - mean) / std`, per channel or one value for all, pixel in 0..255."""
+
+    mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4)]
+    std: Annotated[tuple[Annotated[float, Meta(gt=0.0)], ...], Meta(min_length=1, max_length=4)]
+
+
+class InputSpec(_Strict, kw_only=True):
+    """What a captured frame becomes before it enters the engine.
+
+    Attributes:
+        width: Model input width, in pixels.
+        height: Model input height, in pixels.
+        channels: 1 or 3.
+        color: Channel order the model wants.
+        resize: `stretch`, `letterbox` or `crop`; see `bedside.runtime.geometry.fit`.
+        interpolation: OpenCV's interpolation of that name.
+        pad: Pixel value of letterbox padding.
+        layout: Axis order of the tensor.
+        dtype: Of the tensor. bedside's own exports take `uint8` pixels and nothing else.
+        quantization: Of the tensor. `(1.0, 0)` and `uint8` means: pixels go in as they are.
+        normalization: For third-party models that want it outside the graph; None when the graph takes pixels.
+    """
+
+    width: Dimension
+    height: Dimension
+    channels: Literal[1, 3] = 3
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    resize: Literal["stretch", "letterbox", "crop"] = "stretch"
+    interpolation: Literal["nearest", "linear", "area", "cubic"] = "linear"
+    pad: Annotated[int, Meta(ge=0, le=255)] = 0
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    dtype: DType = "uint8"
+    quantization: Quantization | None = None
+    normalization: Normalization | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Tensor shape, batch of 1 included."""
+        if self.layout == "nchw":
+            return (1, self.channels, self.height, self.width)
+        return (1, self.height, self.width, self.channels)
+
+
+class ClassificationDecode(_Strict, kw_only=True, tag="classification", tag_field="task"):
+    """How class scores are read.
+
+    Attributes:
+        labels: One per class, in the order of the output.
+        output: Index of the score tensor among the model's outputs.
+        scores: `probabilities` (used as they are) or `logits` (softmax is applied).
+    """
+
+    labels: Annotated[tuple[Line, ...], Meta(min_length=2, max_length=4096)]
+    output: Annotated[int, Meta(ge=0, le=15)] = 0
+    scores: Literal["probabilities", "logits"] = "probabilities"
+
+
+class RawDecode(_Strict, kw_only=True, tag="raw", tag_field="task"):
+    """Outputs are handed on undecoded, for third-party models whose task bedside does not know."""
+
+
+Decode = ClassificationDecode | RawDecode
+
+
+class ClassMetric(_Strict, kw_only=True):
+    """One class on the holdout: how many samples, and the fraction that was right (recall)."""
+
+    label: Line
+    samples: Annotated[int, Meta(ge=0)]
+    value: Fraction
+    reference: Fraction | None = None
+
+
+class Evaluation(_Strict, kw_only=True):
+    """A variant on the holdout, run through `bedside.runtime`, against the Keras model.
+
+    Attributes:
+        metric: For example `accuracy`.
+        value: Of this variant.
+        reference: Of the Keras fp32 model on the same samples.
+        drop: `reference - value`.
+        samples: Size of the holdout.
+        interval: 95 % interval of `value`; the method is named in the report.
+        worst_class: The class with the lowest value.
+        agreement: Fraction of samples with the same decision as Keras.
+        engine: Engine the evaluation ran on.
+        classes: Per class.
+    """
+
+    metric: Line
+    value: float
+    reference: float | None = None
+    drop: float | None = None
+    samples: Positive
+    interval: tuple[float, float] | None = None
+    worst_class: Line | None = None
+    agreement: Fraction | None = None
+    engine: Line | None = None
+    classes: tuple[ClassMetric, ...] = ()
+
+
+class Variant(_Strict, kw_only=True):
+    """One model file, or the record of one that was refused.
+
+    Attributes:
+        id: Unique in the model, for example `tflite-int8`.
+        format: Container of the weights.
+        precision: Arithmetic of the weights and activations.
+        file: Member of the bundle; None where the variant is not shipped.
+        sha256: Of the file, shipped or not.
+        bytes: Of the file, shipped or not.
+        inputs: Tensors the file takes.
+        outputs: Tensors the file gives, in the order of `Model.outputs`.
+        evaluation: None for third-party models that were packed unevaluated.
+        refused: Why the gate refused it; such a variant has no file.
+    """
+
+    id: Name
+    format: Format
+    precision: Precision
+    sha256: Sha256
+    bytes: Annotated[int, Meta(ge=1, le=1 << 30)]
+    file: Annotated[str, Meta(max_length=96)] | None = None
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=4)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=16)]
+    evaluation: Evaluation | None = None
+    refused: Text | None = None
+
+
+class EngineGolden(_Strict, kw_only=True):
+    """Golden samples at the engine's input.
+
+    Attributes:
+        input: `.npy`, `(N, *tensor shape without batch)`, the model's input dtype.
+    """
+
+    input: FileRef
+
+
+class FrameGolden(_Strict, kw_only=True):
+    """One golden captured frame, for preprocess and decode.
+
+    Attributes:
+        frame: `.npy`, `(H, W, C) uint8`.
+        color: Channel order of the frame.
+        sample: Index into the engine goldens of what preprocess must make of it.
+    """
+
+    frame: FileRef
+    color: Literal["bgr", "rgb", "gray"] = "bgr"
+    sample: Annotated[int, Meta(ge=0, le=255)]
+
+
+class VariantGolden(_Strict, kw_only=True):
+    """What one variant must answer.
+
+    Attributes:
+        variant: Its id.
+        outputs: `.npy` files, `(N, *output shape without batch) float32`, dequantized, one per output.
+        tolerance: Largest `max|a - b| / max|b|` per output allowed on any host.
+    """
+
+    variant: Name
+    outputs: Annotated[tuple[FileRef, ...], Meta(min_length=1, max_length=16)]
+    tolerance: Annotated[float, Meta(ge=0.0, le=MAX_TOLERANCE)]
+
+
+class Golden(_Strict, kw_only=True):
+    """Known answers, replayed on the device for every session that it compiles.
+
+    Attributes:
+        engine: Samples at the engine's input.
+        frames: Captured frames.
+        variants: Expected outputs per shipped variant.
+        pixel_tolerance: Largest difference, in input codes, between preprocess on this host and the stored sample.
+    """
+
+    engine: EngineGolden
+    frames: Annotated[tuple[FrameGolden, ...], Meta(max_length=16)] = ()
+    variants: Annotated[tuple[VariantGolden, ...], Meta(min_length=1, max_length=64)]
+    pixel_tolerance: Annotated[int, Meta(ge=0, le=4)] = 2
+
+
+class Model(_Strict, kw_only=True):
+    """A model in one role.
+
+    Attributes:
+        input: From captured frame to tensor.
+        outputs: Names of the outputs, in order.
+        decode: From tensors to a result.
+        variants: At least one shipped.
+        golden: Known answers.
+        default: Id of the variant that runs where nothing was measured.
+    """
+
+    input: InputSpec
+    outputs: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=16)]
+    decode: Decode
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=64)]
+    golden: Golden
+    default: Name
+
+    def variant(self, variant_id: str) -> Variant | None:
+        """The variant with that id, or None."""
+        return next((v for v in self.variants if v.id == variant_id), None)
+
+    @property
+    def shipped(self) -> tuple[Variant, ...]:
+        """Variants whose file is in the bundle."""
+        return tuple(v for v in self.variants if v.file is not None)
+
+
+class DataSource(_Strict, kw_only=True):
+    """Data a model was trained on, with its licence."""
+
+    name: Line
+    licence: Line
+    citation: Text = ""
+    note: Text = ""
+
+
+class Split(_Strict, kw_only=True):
+    """One split of the data: how many samples, and a digest over their contents in order."""
+
+    name: Line
+    samples: Annotated[int, Meta(ge=0)]
+    groups: Annotated[int, Meta(ge=0)] | None = None
+    sha256: Sha256 | None = None
+
+
+class Provenance(_Strict, kw_only=True):
+    """How the bundle came to be.
+
+    Attributes:
+        created_utc: ISO 8601; given by the builder, so that the same inputs can give the same bytes.
+        tools: Library versions.
+        recipe_sha256: Of the recipe as read.
+        seed: Of splits, weights and augmentation.
+        calibration_samples: How many training samples int8 calibration saw.
+        splits: Of the data.
+        notes: Anything a reader must know, for example that a calibration set was small.
+    """
+
+    created_utc: Line
+    tools: dict[Line, Line] = {}
+    recipe_sha256: Sha256 | None = None
+    seed: int | None = None
+    calibration_samples: Annotated[int, Meta(ge=0)] | None = None
+    splits: tuple[Split, ...] = ()
+    notes: tuple[Text, ...] = ()
+
+
+class Manifest(_Strict, kw_only=True):
+    """The content of `bundle.json`."""
+
+    format_version: Literal[1]
+    min_runtime: Version
+    name: Name
+    version: Version
+    task: Task | Literal["raw"]
+    description: Text
+    intended_use: Text
+    data_source: tuple[DataSource, ...] = ()
+    eval_metrics: dict[Line, float] = {}
+    authors: Line = ""
+    copyright: Line = ""
+    licence: Line = ""
+    changelog: dict[Version, Text] = {}
+    card: FileRef
+    models: dict[Literal["main", "guard"], Model]
+    provenance: Provenance
+
+    @property
+    def main(self) -> Model:
+        """The model in the role `main`."""
+        return self.models["main"]
+
+    def files(self) -> dict[str, FileRef]:
+        """Every member that the manifest names, by file name.
+
+        Raises:
+            ValueError: Two entries name one file with different content.
+        """
+        refs = [self.card]
+        for model in self.models.values():
+            refs += [
+                FileRef(file=v.file, sha256=v.sha256, bytes=v.bytes) for v in model.variants if v.file is not None
+            ]
+            golden = model.golden
+            refs.append(golden.engine.input)
+            refs += [f.frame for f in golden.frames]
+            refs += [out for v in golden.variants for out in v.outputs]
+        table: dict[str, FileRef] = {}
+        for ref in refs:
+            if table.setdefault(ref.file, ref) != ref:
+                raise ValueError(f"{ref.file} is named twice with different digests")
+        return table
+
+
+def check(manifest: Manifest) -> None:
+    """Check what the schema alone cannot.
+
+    Raises:
+        ValueError: One line that names the key and both values.
+    """
+    if "main" not in manifest.models:
+        raise ValueError("models: the role 'main' is missing")
+    for role, model in manifest.models.items():
+        _check_model(f"models.{role}", model)
+    kind = manifest.main.decode
+    decode_task = "classification" if isinstance(kind, ClassificationDecode) else "raw"
+    if decode_task not in ("raw", manifest.task):
+        raise ValueError(f"task is {manifest.task!r} but models.main.decode is {decode_task!r}")
+    manifest.files()
+
+
+def _check_model(where: str, model: Model) -> None:
+    spec = model.input
+    if (spec.color == "gray") != (spec.channels == 1):
+        raise ValueError(f"{where}.input: color {spec.color!r} does not fit {spec.channels} channels")
+    if spec.normalization is not None:
+        for key, values in (("mean", spec.normalization.mean), ("std", spec.normalization.std)):
+            if len(values) not in (1, spec.channels):
+                raise ValueError(f"{where}.input.normalization.{key}: {len(values)} values for {spec.channels} channels")
+            if not all(math.isfinite(v) for v in values):
+                raise ValueError(f"{where}.input.normalization.{key}: not finite")
+    ids = [v.id for v in model.variants]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{where}.variants: an id appears twice in {ids}")
+    if not model.shipped:
+        raise ValueError(f"{where}.variants: none is shipped")
+    default = model.variant(model.default)
+    if default is None or default.file is None:
+        raise ValueError(f"{where}.default: {model.default!r} is not a shipped variant")
+    for v in model.variants:
+        _check_variant(f"{where}.variants.{v.id}", model, v)
+    with_golden = [g.variant for g in model.golden.variants]
+    if sorted(with_golden) != sorted(v.id for v in model.shipped):
+        raise ValueError(f"{where}.golden.variants: {with_golden} are not the shipped variants")
+    for g in model.golden.variants:
+        if len(g.outputs) != len(model.outputs):
+            raise ValueError(f"{where}.golden.{g.variant}: {len(g.outputs)} outputs, the model has {len(model.outputs)}")
+    if isinstance(model.decode, ClassificationDecode):
+        if model.decode.output >= len(model.outputs):
+            raise ValueError(f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs")
+        for v in model.variants:
+            classes = v.outputs[model.decode.output].shape[-1]
+            if classes != len(model.decode.labels):
+                raise ValueError(f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores")
+
+
+def _check_variant(where: str, model: Model, v: Variant) -> None:
+    if v.refused is not None and v.file is not None:
+        raise ValueError(f"{where}: refused, but its file {v.file!r} is shipped")
+    if v.file is not None and not v.file.endswith("." + v.format):
+        raise ValueError(f"{where}.file: {v.file!r} is not .{v.format}")
+    if len(v.outputs) != len(model.outputs):
+        raise ValueError(f"{where}.outputs: {len(v.outputs)}, the model names {len(model.outputs)}")
+    if len(v.inputs) != 1:
+        raise ValueError(f"{where}.inputs: {len(v.inputs)} tensors; format 1 feeds one")
+    tensor, spec = v.inputs[0], model.input
+    if tensor.shape != spec.shape:
+        raise ValueError(f"{where}.inputs: shape {list(tensor.shape)}, input says {list(spec.shape)}")
+    if tensor.dtype != spec.dtype:
+        raise ValueError(f"{where}.inputs: dtype {tensor.dtype}, input says {spec.dtype}")
+    for t in (*v.inputs, *v.outputs):
+        if t.quantization is not None and not math.isfinite(t.quantization.scale):
+            raise ValueError(f"{where}: quantization scale of {t.name!r} is not finite")
+
+
+class _Header(msgspec.Struct):
+    """What is read leniently, before anything else."""
+
+    format_version: int
+    min_runtime: str
+
+
+_VERSION = re.compile(r"^\d{1,6}(\.\d{1,6}){0,2}")
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """`1.2.3.dev0` as `(1, 2, 3)`; an unreadable one as `(0,)`."""
+    match = _VERSION.match(text)
+    return tuple(int(part) for part in match.group(0).split(".")) if match else (0,)
+
+
+def decode(data: bytes, runtime_version: str) -> Manifest:
+    """Read `bundle.json`: first whether this runtime is new enough, then strictly.
+
+    Args:
+        data: The member as stored.
+        runtime_version: Version of this runtime.
+
+    Raises:
+        ValueError: One line that says what is wrong, with the path of the key.
+    """
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"bundle.json: {error}") from None
+    if header.format_version > FORMAT_VERSION or version_tuple(header.min_runtime) > version_tuple(runtime_version):
+        raise ValueError(
+            f"too new: format {header.format_version} for runtime {header.min_runtime} or later; "
+            f"this is runtime {runtime_version} with format {FORMAT_VERSION}"
+        )
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"bundle.json: {error}") from None
+    try:
+        check(manifest)
+    except ValueError as error:
+        raise ValueError(f"bundle.json: {error}") from None
+    return manifest
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Write `bundle.json`, keys in schema order, indented for people.
+
+    Raises:
+        ValueError: The manifest breaks its own rules.
+    """
+    data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    decode(data, "999999.0.0")
+    return data

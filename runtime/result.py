@@ -1,0 +1,142 @@
+"""A result: what came out, how old it is, and which bytes produced it."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from bedside.runtime.frame import SourceReference
+
+SCHEMA = 1
+
+
+class Outcome(enum.StrEnum):
+    """What became of a frame that was worked on."""
+
+    OK = "ok"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+
+
+class Dropped(enum.StrEnum):
+    """Why a captured frame was never worked on."""
+
+    REPLACED = "replaced"
+    SHUTDOWN = "shutdown"
+
+
+class Withheld(enum.StrEnum):
+    """Why a computed result is not shown."""
+
+    STALE = "stale"
+    NOT_FINITE = "not-finite"
+
+
+class Failed(enum.StrEnum):
+    """Why a frame could not be worked on."""
+
+    UNDECODABLE = "undecodable"
+    GEOMETRY = "geometry"
+    ENGINE = "engine"
+
+
+Reason = Dropped | Withheld | Failed
+
+
+class Score(msgspec.Struct, frozen=True):
+    """One class and its score."""
+
+    index: int
+    label: str
+    score: float
+
+
+class Smoothing(msgspec.Struct, frozen=True):
+    """Temporal smoothing that was applied to the scores: `s = alpha * new + (1 - alpha) * old`."""
+
+    method: str
+    alpha: float
+    frames: int
+
+
+class Classification(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The best classes, best first. `smoothing` is set where the scores are not this frame's alone."""
+
+    label: str
+    index: int
+    score: float
+    top: tuple[Score, ...]
+    smoothing: Smoothing | None = None
+
+
+class RawOutput(msgspec.Struct, frozen=True):
+    """An undecoded output, summarised: a result line is no place for tensors."""
+
+    name: str
+    shape: tuple[int, ...]
+    min: float
+    max: float
+    argmax: int
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """Undecoded outputs of a model whose task bedside does not know."""
+
+    outputs: tuple[RawOutput, ...]
+
+
+TaskResult = Classification | Raw
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """One moment read on both clocks, so that a person can place monotonic stamps in the day."""
+
+    monotonic_ns: int
+    unix_ns: int
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One line of `results.jsonl`.
+
+    Attributes:
+        schema: Version of this structure.
+        session: Random id of the run.
+        stream: Name of the stream in the run.
+        boot: Id of the boot that monotonic stamps belong to.
+        anchor: Monotonic and wall clock, read together when the session began.
+        seq: Of the frame.
+        captured_ns: Monotonic capture stamp of the frame.
+        published_ns: Monotonic stamp of the publication.
+        age_ms: `published - captured`, in ms.
+        pts_ns: The stream's own time, where it has one.
+        reference: DICOM object and frame, where there is one.
+        outcome: `ok`, `withheld` or `failed`.
+        reason: Why, where not `ok`.
+        task: Of the bundle.
+        result: Task fields; None unless the outcome is `ok`.
+        bundle: Digest of the bundle: sha256 of its `bundle.json`.
+        variant: Id of the variant that ran.
+        engine: Engine that ran it.
+        precision: Of the variant, with the engine's precision hint behind a `+` where one was set.
+    """
+
+    schema: int
+    session: str
+    stream: str
+    boot: str
+    anchor: Anchor
+    seq: int
+    captured_ns: int
+    published_ns: int
+    age_ms: float
+    pts_ns: int | None
+    reference: SourceReference | None
+    outcome: Outcome
+    reason: str | None
+    task: str
+    result: TaskResult | None
+    bundle: str
+    variant: str
+    engine: str
+    precision: str
