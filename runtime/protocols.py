@@ -50,9 +50,13 @@ class Source(Protocol):
         """The next frame, with its capture stamp taken where `Frame.captured_ns` says; None at the end.
 
         Raises:
-            FrameError: This frame is unusable; the next read goes on behind it.
+            FrameError: This frame is unusable; it has used up its `seq`, and the next read goes on behind it.
             SourceError: The source is gone.
         """
+        ...
+
+    def cancel(self) -> None:
+        """End a `read` that waits on the clock; it and later ones return None. Any thread may call it."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`bundle.json`, format version 1: the schema, and the rules a schema cannot say.
+"""`bundle.json`, format version 1: the schema. The rules that a schema cannot say are in `rules`.
 
 Spelling follows MONAI bundle metadata where a field means the same (`version`, `description`, `intended_use`,
 `data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a new key therefore
@@ -7,8 +7,6 @@ needs a new `format_version`.
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -362,131 +360,3 @@ class Manifest(_Strict, kw_only=True):
             if table.setdefault(ref.file, ref) != ref:
                 raise ValueError(f"{ref.file} is named twice with different digests")
         return table
-
-
-def check(manifest: Manifest) -> None:
-    """Check what the schema alone cannot.
-
-    Raises:
-        ValueError: One line that names the key and both values.
-    """
-    if "main" not in manifest.models:
-        raise ValueError("models: the role 'main' is missing")
-    for role, model in manifest.models.items():
-        _check_model(f"models.{role}", model)
-    kind = manifest.main.decode
-    decode_task = "classification" if isinstance(kind, ClassificationDecode) else "raw"
-    if decode_task not in ("raw", manifest.task):
-        raise ValueError(f"task is {manifest.task!r} but models.main.decode is {decode_task!r}")
-    manifest.files()
-
-
-def _check_model(where: str, model: Model) -> None:
-    spec = model.input
-    if (spec.color == "gray") != (spec.channels == 1):
-        raise ValueError(f"{where}.input: color {spec.color!r} does not fit {spec.channels} channels")
-    if spec.normalization is not None:
-        for key, values in (("mean", spec.normalization.mean), ("std", spec.normalization.std)):
-            if len(values) not in (1, spec.channels):
-                raise ValueError(f"{where}.input.normalization.{key}: {len(values)} values for {spec.channels} channels")
-            if not all(math.isfinite(v) for v in values):
-                raise ValueError(f"{where}.input.normalization.{key}: not finite")
-    ids = [v.id for v in model.variants]
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"{where}.variants: an id appears twice in {ids}")
-    if not model.shipped:
-        raise ValueError(f"{where}.variants: none is shipped")
-    default = model.variant(model.default)
-    if default is None or default.file is None:
-        raise ValueError(f"{where}.default: {model.default!r} is not a shipped variant")
-    for v in model.variants:
-        _check_variant(f"{where}.variants.{v.id}", model, v)
-    with_golden = [g.variant for g in model.golden.variants]
-    if sorted(with_golden) != sorted(v.id for v in model.shipped):
-        raise ValueError(f"{where}.golden.variants: {with_golden} are not the shipped variants")
-    for g in model.golden.variants:
-        if len(g.outputs) != len(model.outputs):
-            raise ValueError(f"{where}.golden.{g.variant}: {len(g.outputs)} outputs, the model has {len(model.outputs)}")
-    if isinstance(model.decode, ClassificationDecode):
-        if model.decode.output >= len(model.outputs):
-            raise ValueError(f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs")
-        for v in model.variants:
-            classes = v.outputs[model.decode.output].shape[-1]
-            if classes != len(model.decode.labels):
-                raise ValueError(f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores")
-
-
-def _check_variant(where: str, model: Model, v: Variant) -> None:
-    if v.refused is not None and v.file is not None:
-        raise ValueError(f"{where}: refused, but its file {v.file!r} is shipped")
-    if v.file is not None and not v.file.endswith("." + v.format):
-        raise ValueError(f"{where}.file: {v.file!r} is not .{v.format}")
-    if len(v.outputs) != len(model.outputs):
-        raise ValueError(f"{where}.outputs: {len(v.outputs)}, the model names {len(model.outputs)}")
-    if len(v.inputs) != 1:
-        raise ValueError(f"{where}.inputs: {len(v.inputs)} tensors; format 1 feeds one")
-    tensor, spec = v.inputs[0], model.input
-    if tensor.shape != spec.shape:
-        raise ValueError(f"{where}.inputs: shape {list(tensor.shape)}, input says {list(spec.shape)}")
-    if tensor.dtype != spec.dtype:
-        raise ValueError(f"{where}.inputs: dtype {tensor.dtype}, input says {spec.dtype}")
-    for t in (*v.inputs, *v.outputs):
-        if t.quantization is not None and not math.isfinite(t.quantization.scale):
-            raise ValueError(f"{where}: quantization scale of {t.name!r} is not finite")
-
-
-class _Header(msgspec.Struct):
-    """What is read leniently, before anything else."""
-
-    format_version: int
-    min_runtime: str
-
-
-_VERSION = re.compile(r"^\d{1,6}(\.\d{1,6}){0,2}")
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """`1.2.3.dev0` as `(1, 2, 3)`; an unreadable one as `(0,)`."""
-    match = _VERSION.match(text)
-    return tuple(int(part) for part in match.group(0).split(".")) if match else (0,)
-
-
-def decode(data: bytes, runtime_version: str) -> Manifest:
-    """Read `bundle.json`: first whether this runtime is new enough, then strictly.
-
-    Args:
-        data: The member as stored.
-        runtime_version: Version of this runtime.
-
-    Raises:
-        ValueError: One line that says what is wrong, with the path of the key.
-    """
-    try:
-        header = msgspec.json.decode(data, type=_Header)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"bundle.json: {error}") from None
-    if header.format_version > FORMAT_VERSION or version_tuple(header.min_runtime) > version_tuple(runtime_version):
-        raise ValueError(
-            f"too new: format {header.format_version} for runtime {header.min_runtime} or later; "
-            f"this is runtime {runtime_version} with format {FORMAT_VERSION}"
-        )
-    try:
-        manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"bundle.json: {error}") from None
-    try:
-        check(manifest)
-    except ValueError as error:
-        raise ValueError(f"bundle.json: {error}") from None
-    return manifest
-
-
-def encode(manifest: Manifest) -> bytes:
-    """Write `bundle.json`, keys in schema order, indented for people.
-
-    Raises:
-        ValueError: The manifest breaks its own rules.
-    """
-    data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    decode(data, "999999.0.0")
-    return data

@@ -1,0 +1,447 @@
+"""The export recipe: one TOML file that says how a bundle comes to be.
+
+Unknown keys are refused with their path, the allowed keys, and the likely spelling. Everything but `name` and
+`[data]` has a default, so that `Recipe(name=..., data=...)` is a recipe as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from bedside.export.schema import check_keys, explain
+from bedside.runtime.bundle.manifest import DataSource, Fraction, InputSpec, Line, Name, Positive, Text, Version
+from bedside.runtime.errors import RecipeError
+
+VariantId = Literal["tflite-fp32", "tflite-fp16", "tflite-dynamic", "tflite-int8", "onnx-fp32", "onnx-int8"]
+VARIANTS: tuple[VariantId, ...] = (
+    "tflite-fp32",
+    "tflite-fp16",
+    "tflite-dynamic",
+    "tflite-int8",
+    "onnx-fp32",
+    "onnx-int8",
+)
+#: Largest input side a recipe may ask for, in pixels.
+_Side = Annotated[int, Meta(ge=8, le=2048)]
+_NonNegative = Annotated[float, Meta(ge=0.0)]
+_SplitFraction = Annotated[float, Meta(gt=0.0, lt=0.9)]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Frozen, and refuses unknown keys."""
+
+
+class ModelRecipe(_Strict, kw_only=True):
+    """`[model]`: the network. The number of classes comes from the data.
+
+    Attributes:
+        architecture: `cnn`, see `bedside.export.models.cnn`.
+        width: Input width in pixels.
+        height: Input height in pixels.
+        channels: 1 or 3.
+        width_multiplier: Scales the filters of every convolution.
+        dense: Units of the hidden dense layer; None: 128 scaled by `width_multiplier`.
+    """
+
+    architecture: Literal["cnn"] = "cnn"
+    width: _Side = 224
+    height: _Side = 224
+    channels: Literal[1, 3] = 3
+    width_multiplier: Annotated[float, Meta(gt=0.0, le=8.0)] = 1.0
+    dense: Annotated[int, Meta(ge=1, le=8192)] | None = None
+
+
+class InputRecipe(_Strict, kw_only=True):
+    """`[input]`: from a captured frame to the input, as in `bedside.runtime.bundle.manifest.InputSpec`.
+
+    Attributes:
+        resize: `stretch`, `letterbox` or `crop`.
+        interpolation: OpenCV's interpolation of that name.
+        color: Channel order; None: `rgb` for 3 channels, `gray` for 1.
+        pad: Pixel value of letterbox padding.
+    """
+
+    resize: Literal["stretch", "letterbox", "crop"] = "stretch"
+    interpolation: Literal["nearest", "linear", "area", "cubic"] = "area"
+    color: Literal["rgb", "bgr", "gray"] | None = None
+    pad: Annotated[int, Meta(ge=0, le=255)] = 0
+
+
+class AugmentRecipe(_Strict, kw_only=True):
+    """`[training.augment]`: how training frames are varied; the defaults vary nothing.
+
+    Ranges are half-widths around "unchanged"; probabilities are per frame. See `bedside.export.augment`.
+
+    Attributes:
+        flip_horizontal: Probability.
+        flip_vertical: Probability.
+        rotate: Largest angle, in degrees.
+        scale: Largest relative change of size.
+        stretch: Largest relative change of the aspect ratio.
+        shift: Largest shift, as a fraction of the side.
+        crop: Smallest kept side as a fraction is `1 - crop`; what is kept fills the frame.
+        brightness: Largest added fraction of 255.
+        contrast: Largest relative change of contrast about the mean.
+        gamma: Largest `|log2(gamma)|`.
+        saturation: Largest relative change of saturation (3 channels only).
+        hue: Largest turn of the hue, in degrees (3 channels only).
+        gray: Probability of taking all colour away (3 channels only).
+        tint: Largest gain or loss of one channel, relative (3 channels only).
+        blur: Largest Gaussian sigma, in pixels of the model's input.
+        noise: Largest Gaussian sigma, in grey levels.
+        jpeg: Probability of a JPEG round trip, quality 25 to 90.
+        pad: Probability of shrinking the frame into a black or grey screen with furniture around it.
+        furniture: Probability of scanner furniture (text, scale bars, grey wedge) drawn over the frame.
+    """
+
+    flip_horizontal: Fraction = 0.0
+    flip_vertical: Fraction = 0.0
+    rotate: Annotated[float, Meta(ge=0.0, le=180.0)] = 0.0
+    scale: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    stretch: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    shift: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    crop: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    gamma: Annotated[float, Meta(ge=0.0, le=3.0)] = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Meta(ge=0.0, le=180.0)] = 0.0
+    gray: Fraction = 0.0
+    tint: Fraction = 0.0
+    blur: Annotated[float, Meta(ge=0.0, le=16.0)] = 0.0
+    noise: Annotated[float, Meta(ge=0.0, le=128.0)] = 0.0
+    jpeg: Fraction = 0.0
+    pad: Fraction = 0.0
+    furniture: Fraction = 0.0
+
+
+class TrainingRecipe(_Strict, kw_only=True):
+    """`[training]`.
+
+    Attributes:
+        epochs: At most that many.
+        batch: Frames per step.
+        learning_rate: Of Adam.
+        patience: Epochs without a better validation loss before it stops; 0: never early.
+        optimizer: `adam`.
+        class_weights: `auto` weighs classes inversely to their count where they are imbalanced; `none` never.
+        augment: How training frames are varied.
+    """
+
+    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 30
+    batch: Annotated[int, Meta(ge=1, le=4096)] = 32
+    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-3
+    patience: Annotated[int, Meta(ge=0, le=10_000)] = 8
+    optimizer: Literal["adam"] = "adam"
+    class_weights: Literal["auto", "none"] = "auto"
+    augment: AugmentRecipe = AugmentRecipe()
+
+
+class _Data(_Strict, kw_only=True):
+    """What every kind of data has.
+
+    Attributes:
+        holdout: Fraction of the groups of each class for the gate, where the data does not fix it.
+        validation: Fraction for early stopping, where the data does not fix it.
+        sources: For the model card: name, licence, citation, note.
+    """
+
+    holdout: _SplitFraction = 0.2
+    validation: _SplitFraction = 0.15
+    sources: tuple[DataSource, ...] = ()
+
+
+class ClassFoldersData(_Data, kw_only=True, tag_field="kind", tag="class-folders"):
+    """`kind = "class-folders"`: `path/CLASS/...` or `path/{train,val,test}/CLASS/...`.
+
+    Attributes:
+        path: Folder, relative to the data root.
+        labels: Order of the classes; None: the folder names, sorted.
+        group: Regular expression searched in the path below the class folder; its first group (or whole match)
+            names the group. None: the first sub-folder, else the file by itself.
+    """
+
+    path: str
+    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
+    group: str | None = None
+
+
+class DicomFoldersData(_Data, kw_only=True, tag_field="kind", tag="dicom-folders"):
+    """`kind = "dicom-folders"`: class folders of DICOM objects; every frame is an item.
+
+    Attributes:
+        path: Folder, relative to the data root.
+        labels: Order of the classes; None: the folder names, sorted.
+        group: `patient` keeps a PatientID together (the object where it is empty); `object` each file.
+        every: Take every n-th frame of a multi-frame object.
+    """
+
+    path: str
+    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
+    group: Literal["patient", "object"] = "patient"
+    every: Positive = 1
+
+
+class MedMnistData(_Data, kw_only=True, tag_field="kind", tag="medmnist"):
+    """`kind = "medmnist"`: an `.npz` in MedMNIST's layout; `test` is the holdout.
+
+    Attributes:
+        path: File, relative to the data root.
+        labels: Class names in the order of the indices; None: `class 0`, `class 1`, ...
+    """
+
+    path: str
+    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
+
+
+class SyntheticData(_Data, kw_only=True, tag_field="kind", tag="synthetic"):
+    """`kind = "synthetic"`: drawn by `bedside.runtime.synthetic`; needs no files.
+
+    Attributes:
+        scene: What is drawn.
+        samples: Per class.
+        width: Of a drawn frame, in pixels.
+        height: Of a drawn frame, in pixels.
+    """
+
+    scene: Literal["ultrasound", "endoscopy"] = "ultrasound"
+    samples: Annotated[int, Meta(ge=4, le=1_000_000)] = 200
+    width: _Side = 320
+    height: _Side = 240
+
+
+class CollectionItem(_Strict, kw_only=True):
+    """One entry of `[[data.items]]`: files by pattern, or drawn frames.
+
+    Attributes:
+        label: Class of all of them.
+        glob: Pattern below the data root (`**` allowed): images, or DICOM objects (`.dcm`).
+        exclude: Patterns of files to leave out, below the data root.
+        group: Regular expression searched in the path below the data root; see `ClassFoldersData.group`. None:
+            every file by itself, every DICOM object by itself.
+        split: Put all of them there, instead of drawing.
+        synthetic: Draw instead of reading: `ultrasound`, `endoscopy` or `patterns`.
+        count: How many to draw.
+    """
+
+    label: Line
+    glob: str | None = None
+    exclude: tuple[str, ...] = ()
+    group: str | None = None
+    split: Literal["train", "validation", "holdout"] | None = None
+    synthetic: Literal["ultrasound", "endoscopy", "patterns"] | None = None
+    count: Positive | None = None
+
+
+class CollectionData(_Data, kw_only=True, tag_field="kind", tag="collection"):
+    """`kind = "collection"`: classes put together from several places.
+
+    Attributes:
+        labels: Class names, in the order of the output.
+        items: What belongs to them.
+        path: Folder that the patterns start from, relative to the data root.
+    """
+
+    labels: Annotated[tuple[Line, ...], Meta(min_length=2)]
+    items: Annotated[tuple[CollectionItem, ...], Meta(min_length=1)]
+    path: str = "."
+
+
+DataRecipe = ClassFoldersData | DicomFoldersData | MedMnistData | SyntheticData | CollectionData
+
+
+class QuantizationRecipe(_Strict, kw_only=True):
+    """`[quantization]`: which variants are made.
+
+    Attributes:
+        variants: Which are converted and evaluated.
+        ship: Which of them may go into the bundle once they passed; None: all that passed.
+        default: Which one runs on a device that has measured nothing; None: the builder's choice.
+        calibration_samples: Training frames that int8 calibration sees.
+    """
+
+    variants: Annotated[tuple[VariantId, ...], Meta(min_length=1)] = VARIANTS
+    ship: Annotated[tuple[VariantId, ...], Meta(min_length=1)] | None = None
+    default: VariantId | None = None
+    calibration_samples: Annotated[int, Meta(ge=1, le=100_000)] = 200
+
+
+class GateRecipe(_Strict, kw_only=True):
+    """`[gate]`: what a variant has to reach on the holdout, through the device's own code.
+
+    Attributes:
+        relative: Accuracy at least this fraction of the Keras model's.
+        worst_class: The same for the recall of every class.
+        min_agreement: Fraction of frames on which it decides as the Keras model does.
+        min_accuracy: Accuracy at least this, whatever the Keras model reaches.
+    """
+
+    relative: Fraction = 0.99
+    worst_class: Fraction = 0.99
+    min_agreement: Fraction = 0.97
+    min_accuracy: Fraction = 0.0
+
+
+class Recipe(_Strict, kw_only=True):
+    """One recipe, checked."""
+
+    name: Name
+    data: DataRecipe
+    version: Version = "1.0.0"
+    task: Literal["classification"] = "classification"
+    description: Text = ""
+    intended_use: Text = ""
+    authors: Line = ""
+    copyright: Line = ""
+    licence: Line = ""
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
+    model: ModelRecipe = ModelRecipe()
+    input: InputRecipe = InputRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    quantization: QuantizationRecipe = QuantizationRecipe()
+    gate: GateRecipe = GateRecipe()
+
+    def input_spec(self) -> InputSpec:
+        """The input that every exported variant takes: uint8 pixels, `(1, height, width, channels)`."""
+        color = self.input.color or ("rgb" if self.model.channels == 3 else "gray")
+        return InputSpec(
+            width=self.model.width,
+            height=self.model.height,
+            channels=self.model.channels,
+            color=color,
+            resize=self.input.resize,
+            interpolation=self.input.interpolation,
+            pad=self.input.pad,
+        )
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with bedside, sorted."""
+    folder = importlib.resources.files("bedside.export.recipes")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(path: str | Path) -> tuple[Recipe, str]:
+    """Read and check a recipe.
+
+    Args:
+        path: A TOML file, or the name of a shipped recipe.
+
+    Returns:
+        The recipe, and the sha256 of its bytes (hex).
+
+    Raises:
+        RecipeError: It is missing, no TOML, misspelt, or contradicts itself.
+    """
+    data, where = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        raw = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"not UTF-8 at byte {error.start}", where=where, hint="a recipe is a TOML text file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"not TOML: {error}", where=where) from None
+    except RecursionError:
+        raise RecipeError("not a recipe: nested too deeply", where=where) from None
+    return parse_recipe(raw, where=where), digest
+
+
+def recipe_root(path: str | Path) -> Path | None:
+    """Where relative data paths of a recipe start when nobody says: its own folder; None for a shipped recipe."""
+    file = Path(path)
+    return file.resolve().parent if file.is_file() else None
+
+
+def parse_recipe(raw: dict[str, object], *, where: str = "recipe") -> Recipe:
+    """Check a recipe that was parsed already.
+
+    Args:
+        raw: As `tomllib` gives it.
+        where: Named in errors.
+
+    Raises:
+        RecipeError: With the path of the key, and what is allowed there.
+    """
+    check_keys(raw, Recipe, where=where)
+    try:
+        recipe = msgspec.convert(raw, Recipe)
+    except msgspec.ValidationError as error:
+        raise explain(error, raw, Recipe, where=where) from None
+    check_recipe(recipe, where=where)
+    return recipe
+
+
+def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
+    """Check what the schema alone cannot.
+
+    Raises:
+        RecipeError: Keys that contradict each other, both named.
+    """
+    channels, color = recipe.model.channels, recipe.input.color
+    if color is not None and (color == "gray") != (channels == 1):
+        raise RecipeError(f"input.color {color!r} does not fit model.channels {channels}", where=where)
+    data, quantization = recipe.data, recipe.quantization
+    if data.holdout + data.validation >= 0.95:
+        raise RecipeError(f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where)
+    for key, ids in (("ship", quantization.ship or ()), ("variants", quantization.variants)):
+        if len(set(ids)) != len(ids):
+            raise RecipeError(f"quantization.{key} names a variant twice: {', '.join(ids)}", where=where)
+    allowed = quantization.variants
+    for key, ids in (("ship", quantization.ship or ()), ("default", tuple(filter(None, (quantization.default,))))):
+        for stray in (i for i in ids if i not in allowed):
+            raise RecipeError(f"quantization.{key} names {stray!r}, which is not in quantization.variants", where=where)
+    if quantization.ship is not None and quantization.default not in (None, *quantization.ship):
+        raise RecipeError(f"quantization.default {quantization.default!r} is not in quantization.ship", where=where)
+    labels = getattr(data, "labels", None)
+    if labels is not None and len(set(labels)) != len(labels):
+        raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)
+    if isinstance(data, CollectionData):
+        for index, item in enumerate(data.items):
+            _check_item(item, data.labels, f"data.items[{index}]", where)
+    elif isinstance(data, ClassFoldersData):
+        _check_pattern(data.group, "data.group", where)
+
+
+def _check_item(item: CollectionItem, labels: tuple[str, ...], key: str, where: str) -> None:
+    if item.label not in labels:
+        raise RecipeError(f"{key}.label {item.label!r} is not in data.labels", where=where, hint=", ".join(labels))
+    if (item.glob is None) == (item.synthetic is None):
+        raise RecipeError(f"{key} needs either glob or synthetic, not both or neither", where=where)
+    if (item.synthetic is None) != (item.count is None):
+        raise RecipeError(f"{key}: synthetic and count go together", where=where)
+    if item.glob is not None and (Path(item.glob).is_absolute() or ".." in Path(item.glob).parts):
+        raise RecipeError(f"{key}.glob {item.glob!r} leaves the data root", where=where, hint="use a path below it")
+    _check_pattern(item.group, f"{key}.group", where)
+
+
+def _check_pattern(pattern: str | None, key: str, where: str) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise RecipeError(f"{key} {pattern!r} is not a regular expression: {error}", where=where) from None
+
+
+def _read(path: str | Path) -> tuple[bytes, str]:
+    file = Path(path)
+    name = str(path)
+    shipped = shipped_recipes()
+    if not file.exists() and name in shipped:
+        resource = importlib.resources.files("bedside.export.recipes") / f"{name}.toml"
+        return resource.read_bytes(), name
+    try:
+        return file.read_bytes(), name
+    except FileNotFoundError:
+        hint = f"recipes that come with bedside: {', '.join(shipped)}"
+        raise RecipeError("no such recipe", where=name, hint=hint) from None
+    except IsADirectoryError:
+        raise RecipeError("is a folder, a recipe is a TOML file", where=name) from None
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", where=name) from None

@@ -1,0 +1,171 @@
+"""Open a bundle: container, digests, manifest, in that order; nothing unverified is parsed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from bedside.runtime import __version__
+from bedside.runtime.bundle import container
+from bedside.runtime.bundle.manifest import FileRef, Manifest
+from bedside.runtime.bundle.rules import decode
+from bedside.runtime.errors import BundleError
+
+
+class Bundle:
+    """An open bundle. Members are read on demand, and every byte that leaves was checked against its digest.
+
+    The file stays open, and what `read` returns is what was hashed: swapping the file afterwards changes nothing.
+
+    Attributes:
+        path: Where it was opened, for messages.
+        manifest: The checked content of `bundle.json`.
+        digest: Hex sha256 of `bundle.json` as stored: the identity of the bundle.
+        size: Of the file, in bytes.
+        signed: Whether `signatures.json` is there. This version carries it and does not judge it.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, limits: container.Limits = container.LIMITS) -> None:
+        self.path = path
+        self._file = file
+        try:
+            self._container = container.Container(file, limits)
+            stored = self._container.read(container.MANIFEST)
+            self.signed = container.SIGNATURES in self._container.entries
+            if self.signed:
+                self._container.read(container.SIGNATURES)
+            self.manifest: Manifest = decode(stored, __version__)
+            self._files = self.manifest.files()
+            self._check_members()
+        except ValueError as error:
+            raise self._refused(str(error)) from None
+        except OSError as error:
+            raise self._refused(f"cannot be read: {error.strerror or error}") from None
+        self.digest = hashlib.sha256(stored).hexdigest()
+        self.size = self._container.size
+
+    def _refused(self, what: str) -> BundleError:
+        hint = "copy the file again from the workstation, and compare its sha256 there and here"
+        if what.startswith("too new"):
+            hint = "update bedside on this device, or export for this version"
+        return BundleError(what, where=str(self.path), hint=hint)
+
+    def _check_members(self) -> None:
+        entries = self._container.entries
+        extra = sorted(set(entries) - set(self._files) - {container.MANIFEST, container.SIGNATURES})
+        missing = sorted(set(self._files) - set(entries))
+        if extra:
+            raise ValueError(f"member {extra[0]} is not named by bundle.json")
+        if missing:
+            raise ValueError(f"member {missing[0]} is named by bundle.json and missing")
+        for name, ref in self._files.items():
+            if entries[name].size != ref.bytes:
+                raise ValueError(f"member {name} has {entries[name].size} bytes, bundle.json says {ref.bytes}")
+
+    def read(self, name: str) -> bytes:
+        """The verified bytes of a member.
+
+        Raises:
+            BundleError: Its content is not what `bundle.json` says, or it cannot be read.
+        """
+        try:
+            data = self._container.read(name)
+        except ValueError as error:
+            raise self._refused(str(error)) from None
+        except OSError as error:
+            raise self._refused(f"cannot be read: {error.strerror or error}") from None
+        if hashlib.sha256(data).hexdigest() != self._files[name].sha256:
+            raise self._refused(f"damaged: {name} does not match the sha256 in bundle.json")
+        return data
+
+    def array(self, ref: FileRef) -> npt.NDArray[Any]:
+        """A verified `.npy` member as a read-only array. Never unpickles, never allocates beyond the member."""
+        data = self.read(ref.file)
+        try:
+            return load_npy(data)
+        except ValueError as error:
+            raise self._refused(f"{ref.file}: {error}") from None
+
+    def verify_all(self) -> None:
+        """Check every member, needed or not.
+
+        Raises:
+            BundleError: At the first that is not what `bundle.json` says.
+        """
+        for name in self._files:
+            self.read(name)
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        self._file.close()
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_bundle(path: str | Path, limits: container.Limits = container.LIMITS) -> Bundle:
+    """Open a bundle after checking its container and its manifest.
+
+    Raises:
+        BundleError: One line that says why it is refused and what to do.
+    """
+    path = Path(path)
+    hint = "give the path of a .bedside file"
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BundleError("is no regular file", where=str(path), hint=hint)
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise BundleError(f"cannot be opened: {what}", where=str(path), hint=hint) from None
+    try:
+        return Bundle(path, file, limits)
+    except BaseException:
+        file.close()
+        raise
+
+
+def load_npy(data: bytes) -> npt.NDArray[Any]:
+    """Read `.npy` bytes, version 1.0, C order, of plain numbers.
+
+    Raises:
+        ValueError: It is anything else, or its header promises more or less than there is.
+    """
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f".npy version {version} (1.0 expected)")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise ValueError(f"not an .npy file: {str(error)[:120]}") from None
+    if fortran or dtype.hasobject or dtype.kind not in "uifb":
+        raise ValueError(f"an array of {dtype} in {'Fortran' if fortran else 'C'} order is not allowed")
+    count = 1
+    for n in shape:
+        count *= n
+    body = memoryview(data)[stream.tell() :]
+    if min(shape, default=1) < 1 or count * dtype.itemsize != len(body):
+        raise ValueError(f"its header says {list(shape)} {dtype}, its body has {len(body)} bytes")
+    return np.frombuffer(body, dtype).reshape(shape)
+
+
+def dump_npy(array: npt.NDArray[Any]) -> bytes:
+    """`.npy` bytes, version 1.0, C order, little-endian."""
+    stream = io.BytesIO()
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    np.lib.format.write_array(stream, plain, version=(1, 0), allow_pickle=False)
+    return stream.getvalue()

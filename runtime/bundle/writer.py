@@ -1,0 +1,103 @@
+"""Write a bundle whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bedside.runtime.bundle import container
+from bedside.runtime.bundle.manifest import FileRef, Manifest
+from bedside.runtime.bundle.rules import encode
+from bedside.runtime.errors import BundleError, SinkError
+
+
+def file_ref(name: str, data: bytes) -> FileRef:
+    """How a manifest names a member."""
+    return FileRef(file=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+
+def write_bundle(path: str | Path, manifest: Manifest, members: Mapping[str, bytes]) -> str:
+    """Write the canonical container, atomically.
+
+    Args:
+        path: Where to; an existing file is replaced only by a whole one.
+        manifest: Names every member by digest.
+        members: Everything but `bundle.json`; `signatures.json` may be among them.
+
+    Returns:
+        The bundle's digest, hex.
+
+    Raises:
+        BundleError: The members are not the ones that the manifest names.
+        SinkError: The file cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    named = manifest.files()
+    given = {n for n in members if n != container.SIGNATURES}
+    if given != set(named):
+        odd = sorted(given ^ set(named))[0]
+        raise BundleError(f"member {odd} is {'not named' if odd in given else 'missing'}", where=str(path))
+    for name, ref in named.items():
+        if file_ref(name, members[name]) != ref:
+            raise BundleError(f"member {name} is not the content that the manifest names", where=str(path))
+    stored = encode(manifest)
+    with replacing(path) as file:
+        try:
+            container.dump({container.MANIFEST: stored, **members}, file)
+        except ValueError as error:
+            raise BundleError(str(error), where=str(path)) from None
+    return hashlib.sha256(stored).hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `path` when the block ends well, synced to the disk, and vanishes when not.
+
+    Raises:
+        SinkError: The folder cannot be written, or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Writing would replace a device or a pipe by a plain file; no one means that.
+        if path.exists() and not path.is_file():
+            raise SinkError("is no regular file", where=str(path), hint="choose another output path")
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise SinkError(what, where=str(path), hint="check the folder's permissions and free space") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _umask() -> int:
+    # The only portable way to read it is to set it; bundles are written by one thread at the workstation.
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut may undo the rename (fsync(2), notes). Not every system can open a folder.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

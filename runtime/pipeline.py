@@ -1,0 +1,333 @@
+"""The way of a frame: `source -> mailbox -> preprocess -> session -> decode -> result -> sinks`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from bedside.runtime.clock import Clock, MonotonicClock
+from bedside.runtime.delivery import Delivery, DeliverySummary
+from bedside.runtime.errors import BedsideError, EngineError, FrameError, SinkError
+from bedside.runtime.frame import Frame
+from bedside.runtime.latency import LatencyRecorder
+from bedside.runtime.ledger import Ledger, LedgerSnapshot
+from bedside.runtime.loading import Loaded
+from bedside.runtime.mailbox import Mailbox, Policy
+from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.protocols import Sink, Source, SourceInfo
+from bedside.runtime.result import SCHEMA, Anchor, Dropped, Failed, Outcome, Reason, Result, TaskResult, Withheld
+from bedside.runtime.tasks import NotFiniteError, TaskDecoder
+
+STAGES = ("preprocess", "invoke", "decode", "age")
+
+
+class StreamIdentity(msgspec.Struct, frozen=True):
+    """What every result of a stream says about where it came from.
+
+    Attributes:
+        session: Random id of the run.
+        stream: Name of the stream.
+        boot: Id of the boot that monotonic stamps belong to.
+        task: Of the bundle.
+        bundle: Digest of the bundle.
+    """
+
+    session: str
+    stream: str
+    boot: str
+    task: str
+    bundle: str
+
+
+class StreamLimits(msgspec.Struct, frozen=True):
+    """When a stream ends by itself, and which results are too old.
+
+    Attributes:
+        max_frames: Stop capturing after so many frames.
+        seconds: Stop capturing so long after the first frame was awaited.
+        max_age_ms: On a live stream, older results are withheld.
+    """
+
+    max_frames: int | None = None
+    seconds: float | None = None
+    max_age_ms: float | None = None
+
+
+class StreamSummary(msgspec.Struct, frozen=True):
+    """How a stream went.
+
+    Attributes:
+        ledger: Closed: nothing in flight.
+        elapsed_s: From the first capture stamp to the last publication.
+        info: Of the source; None if it never opened.
+        sinks: What became of the results.
+        error: What ended the stream early.
+    """
+
+    ledger: LedgerSnapshot
+    elapsed_s: float
+    info: SourceInfo | None
+    sinks: tuple[DeliverySummary, ...]
+    error: BedsideError | None = None
+
+
+class Pipeline:
+    """One stream. Build it, `run` it once.
+
+    `run` captures on a thread of its own and infers on the caller's.
+
+    Args:
+        source: Opened, read and closed by the capture thread.
+        loaded: A session whose goldens were replayed; stays the caller's.
+        preprocess: For the session's input.
+        task: Decodes the session's outputs.
+        sinks: Each runs on a thread of its own.
+        identity: For results.
+        policy: None chooses `latest` for live sources and `all` for recordings.
+        limits: See `StreamLimits`.
+        clock: For stamps and ages.
+        on_result: Called with every result on the inference thread, for progress; must be quick.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        loaded: Loaded,
+        preprocess: Preprocessor,
+        task: TaskDecoder,
+        sinks: Sequence[Sink],
+        identity: StreamIdentity,
+        *,
+        policy: Policy | None = None,
+        limits: StreamLimits = StreamLimits(),
+        clock: Clock | None = None,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> None:
+        self.ledger = Ledger()
+        self.latency = LatencyRecorder(STAGES)
+        self._source = source
+        self._session = loaded.session
+        self._engine = loaded.session.engine
+        self._variant = loaded.variant.id
+        hint = loaded.session.options.hint
+        self._precision = loaded.variant.precision + (f"+{hint}" if hint else "")
+        self._preprocess = preprocess
+        self._task = task
+        self._sinks = tuple(sinks)
+        self._identity = identity
+        self._policy = policy
+        self._limits = limits
+        self._clock = clock or MonotonicClock()
+        self._on_result = on_result
+        self._anchor = Anchor(self._clock.now_ns(), self._clock.unix_ns())
+        self._stop = threading.Event()
+        self._opened = threading.Event()
+        self._prepared = threading.Event()
+        self._crash: BaseException | None = None
+        self._info: SourceInfo | None = None
+        self._error: BedsideError | None = None
+        self._mailbox: Mailbox | None = None
+        self._deliveries: tuple[Delivery, ...] = ()
+        self._max_age_ns: int | None = None
+        self._first_ns: int | None = None
+        self._last_ns = 0
+
+    def stop(self) -> None:
+        """End the stream soon: what waits is dropped and counted. Any thread may call it."""
+        self._stop.set()
+        self._source.cancel()
+        mailbox = self._mailbox
+        if mailbox is not None:
+            for frame in mailbox.drain():
+                self._lose(frame, Dropped.SHUTDOWN)
+
+    def run(self) -> StreamSummary:
+        """Process the stream to its end.
+
+        Returns:
+            The summary; its `error` says what ended the stream early, if anything did.
+        """
+        capture = threading.Thread(target=self._capture, name="capture", daemon=True)
+        capture.start()
+        self._opened.wait()
+        try:
+            # The mailbox needs the policy, and the policy needs to know whether the source is live.
+            if self._info is not None:
+                self._prepare(self._info)
+        except SinkError as error:
+            self._end_with(error)
+        finally:
+            self._prepared.set()
+        try:
+            self._infer()
+        finally:
+            self._stop.set()
+            if self._mailbox is not None:
+                for frame in self._mailbox.drain():
+                    self._lose(frame, Dropped.SHUTDOWN)
+            capture.join()
+            summaries = tuple(d.close() for d in self._deliveries)
+            ledger = self.ledger.close()
+        if self._crash is not None:
+            raise self._crash
+        for delivery in self._deliveries:
+            if delivery.error is not None and self._error is None:
+                self._error = delivery.error
+        elapsed = (self._last_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
+        return StreamSummary(ledger, max(0.0, elapsed), self._info, summaries, self._error)
+
+    def _prepare(self, info: SourceInfo) -> None:
+        policy: Policy = self._policy or ("latest" if info.live else "all")
+        if policy == "latest" and self._limits.max_age_ms is not None:
+            self._max_age_ns = int(self._limits.max_age_ms * 1e6)
+        self._mailbox = Mailbox(policy)
+        opened: list[Delivery] = []
+        try:
+            for sink in self._sinks:
+                delivery = Delivery(sink, wait=policy == "all" and (sink.durable or not info.live))
+                opened.append(delivery)
+                delivery.open(info)
+        finally:
+            self._deliveries = tuple(opened)
+
+    def _end_with(self, error: BedsideError) -> None:
+        if self._error is None:
+            self._error = error
+        self._stop.set()
+
+    # Capture thread.
+
+    def _capture(self) -> None:
+        try:
+            try:
+                self._info = self._source.open()
+            finally:
+                self._opened.set()
+            self._prepared.wait()
+            if self._mailbox is not None:
+                self._capture_all(self._mailbox)
+        except BedsideError as error:
+            self._end_with(error)
+        except BaseException as error:  # a bug in a source must surface in `run`, not die with this thread
+            self._crash = error
+        finally:
+            if self._mailbox is not None:
+                self._mailbox.close()
+            self._source.close()
+
+    def _capture_all(self, mailbox: Mailbox) -> None:
+        limits = self._limits
+        begin = self._clock.now_ns()
+        until = None if limits.seconds is None else begin + int(limits.seconds * 1e9)
+        captured = 0
+        while not self._stop.is_set():
+            if limits.max_frames is not None and captured >= limits.max_frames:
+                return
+            if until is not None and self._clock.now_ns() >= until:
+                return
+            try:
+                frame = self._source.read()
+            except FrameError:
+                self.ledger.capture(captured)
+                self.ledger.lose(captured, Failed.UNDECODABLE)
+                captured += 1
+                continue
+            if frame is None:
+                return
+            captured += 1
+            if self._first_ns is None:
+                self._first_ns = frame.captured_ns
+            self.ledger.capture(frame.seq)
+            lost = mailbox.put(frame)
+            if lost is not None:
+                self._lose(lost, Dropped.SHUTDOWN if lost is frame else Dropped.REPLACED)
+
+    def _lose(self, frame: Frame, reason: Reason) -> None:
+        self.ledger.lose(frame.seq, reason)
+        frame.release()
+
+    # Inference thread.
+
+    def _infer(self) -> None:
+        mailbox = self._mailbox
+        if mailbox is None or self._error is not None:
+            return
+        while True:
+            frame = mailbox.get()
+            if frame is None:
+                return
+            try:
+                self._process(frame)
+            finally:
+                frame.release()
+            if self._error is not None:
+                return
+
+    def _process(self, frame: Frame) -> None:
+        clock = self._clock
+        started = clock.now_ns()
+        prepared = invoked = started
+        decoded: TaskResult | None = None
+        reason: Reason | None = None
+        try:
+            self._preprocess(frame.pixels, frame.color, self._session.input())
+            prepared = clock.now_ns()
+            outputs = self._session.invoke()
+            invoked = clock.now_ns()
+            decoded = self._task.decode(outputs, self._session.outputs)
+        except FrameError as error:
+            reason = Failed.GEOMETRY
+            self._end_with(error)
+        except NotFiniteError:
+            reason = Withheld.NOT_FINITE
+        except EngineError as error:
+            reason = Failed.ENGINE
+            self._end_with(error)
+        published = clock.now_ns()
+        age = published - frame.captured_ns
+        if reason is None:
+            self.latency.add(prepared - started, invoked - prepared, published - invoked, age)
+            if self._max_age_ns is not None and age > self._max_age_ns:
+                reason, decoded = Withheld.STALE, None
+        self._publish(frame, published, reason, decoded)
+
+    def _publish(self, frame: Frame, published: int, reason: Reason | None, decoded: TaskResult | None) -> None:
+        if reason is None:
+            outcome = Outcome.OK
+        else:
+            outcome = Outcome.FAILED if isinstance(reason, Failed) else Outcome.WITHHELD
+        identity = self._identity
+        result = Result(
+            schema=SCHEMA,
+            session=identity.session,
+            stream=identity.stream,
+            boot=identity.boot,
+            anchor=self._anchor,
+            seq=frame.seq,
+            captured_ns=frame.captured_ns,
+            published_ns=published,
+            age_ms=(published - frame.captured_ns) / 1e6,
+            pts_ns=frame.pts_ns,
+            reference=frame.reference,
+            outcome=outcome,
+            reason=reason,
+            task=identity.task,
+            result=decoded,
+            bundle=identity.bundle,
+            variant=self._variant,
+            engine=self._engine,
+            precision=self._precision,
+        )
+        self._last_ns = published
+        for delivery in self._deliveries:
+            if not delivery.offer(result, frame) and delivery.wait and delivery.error is not None:
+                # A recording can be run again; going on without its results would waste an hour to lose them.
+                self._end_with(delivery.error)
+        if reason is None:
+            self.ledger.process(frame.seq)
+        else:
+            self.ledger.lose(frame.seq, reason)
+        if self._on_result is not None:
+            self._on_result(result)
