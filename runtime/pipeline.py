@@ -20,6 +20,9 @@ from bedside.runtime.protocols import Sink, Source, SourceInfo
 from bedside.runtime.result import SCHEMA, Anchor, Dropped, Failed, Outcome, Reason, Result, TaskResult, Withheld
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder
 
+#: How long a stream that ends waits for its source to return from `read`, in seconds.
+SHUTDOWN_S = 1.0
+
 STAGES = ("preprocess", "invoke", "decode", "age")
 
 
@@ -167,7 +170,8 @@ class Pipeline:
             if self._mailbox is not None:
                 for frame in self._mailbox.drain():
                     self._lose(frame, Dropped.SHUTDOWN)
-            capture.join()
+            # A driver may block in `read` for ever; the thread is a daemon, and shutdown does not wait for it.
+            capture.join(SHUTDOWN_S)
             summaries = tuple(d.close() for d in self._deliveries)
             ledger = self.ledger.close()
         if self._crash is not None:

@@ -1,1 +1,1 @@
-"""."""
+"""The `bedside` command."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -12,7 +12,9 @@ import numpy.typing as npt
 from bedside.runtime.bundle.manifest import DataSource, InputSpec
 from bedside.runtime.errors import BedsideError, RecipeError
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    from bedside.runtime.preprocess import Preprocessor
 
 SplitName = Literal["train", "validation", "holdout"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "holdout")

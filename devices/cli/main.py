@@ -1,0 +1,102 @@
+"""`bedside`: subcommands mounted by name, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import msgspec
+
+from bedside.runtime import __version__
+from bedside.runtime.errors import BedsideError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A subcommand: the module that has `add_arguments(parser)` and `run(args)`, imported when it is called."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command("bedside.devices.cli.demo", "run a starter bundle on a real echo cine, and write a report"),
+    "probe": Command("bedside.devices.cli.probe", "say what this host is and which engines and cameras it has"),
+    "inspect": Command("bedside.devices.cli.inspect", "show what a bundle is"),
+    "verify": Command("bedside.devices.cli.verify", "check every digest, and replay goldens on every engine here"),
+    "export": Command("bedside.export.cli", "train or take a Keras model, convert, quantize, gate and pack it"),
+    "pack": Command("bedside.devices.cli.pack", "make a bundle of a .tflite or .onnx file somebody else made"),
+    "run": Command("bedside.devices.cli.run", "process a frame stream"),
+    "bench": Command("bedside.devices.cli.bench", "measure latency and throughput on this host"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit 2 with one line."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _top_parser() -> Parser:
+    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    parser = Parser(
+        prog="bedside",
+        description="Verified models on live imaging streams. For research use; not a medical device.",
+        epilog=f"commands:\n{listing}\n\n`bedside COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bedside {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0; 1 a check or gate failed; 2 usage; 3 bundle; 4 source; 5 engine; 6 sink; 130 Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    top = _top_parser()
+    args = top.parse_args(words[:1])
+    command = COMMANDS[args.command]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        module = importlib.import_module(command.module)
+        parser = Parser(prog=f"bedside {args.command}", description=command.help[0].upper() + command.help[1:] + ".")
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(words[1:]))
+        sys.stdout.flush()
+        return code
+    except BedsideError as error:
+        print(f"bedside {args.command}: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"bedside {args.command}: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left (`bedside inspect X | head`): that is not our failure.
+        sys.stderr.close()
+        return 0
+
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

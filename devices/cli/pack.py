@@ -1,0 +1,43 @@
+"""`bedside pack MODEL --manifest M.toml -o X.bedside`: somebody else's model file becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bedside.devices.cli.output import console, print_json, size
+from bedside.runtime.bundle.writer import write_bundle
+from bedside.runtime.packfile import draft_from, read_packfile
+from bedside.runtime.packing import build
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a .tflite or .onnx file")
+    parser.add_argument("--manifest", metavar="M.toml", type=Path, required=True, help="what the file is")
+    parser.add_argument("-o", "--output", metavar="X.bedside", type=Path, required=True, help="the bundle to write")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record goldens on this host and write the bundle."""
+    packfile = read_packfile(args.manifest)
+    draft = draft_from(packfile, args.manifest.parent, args.model)
+    manifest, members = build(draft)
+    digest = write_bundle(args.output, manifest, members)
+    variant = manifest.main.variants[0]
+    tolerance = manifest.main.golden.variants[0].tolerance
+    if args.json:
+        print_json(
+            {
+                "output": str(args.output),
+                "bundle": digest,
+                "bytes": args.output.stat().st_size,
+                "variant": variant,
+                "tolerance": tolerance,
+            }
+        )
+    else:
+        text = f"{args.output}: {size(args.output.stat().st_size)}, {variant.id}, golden tolerance {tolerance:.2e}"
+        console().print(f"{text}, bundle {digest}", markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,117 @@
+"""`bedside verify BUNDLE`: every digest, and the goldens of every variant on every engine of this host."""
+
+from __future__ import annotations
+
+import argparse
+
+import msgspec
+from rich.text import Text
+
+from bedside.devices.cli.output import console, print_json, size, table
+from bedside.runtime import engines
+from bedside.runtime.bundle.manifest import Variant
+from bedside.runtime.bundle.reader import Bundle, open_bundle
+from bedside.runtime.engines.protocol import SessionOptions
+from bedside.runtime.errors import EngineError
+from bedside.runtime.loading import open_session
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One variant on one engine.
+
+    Attributes:
+        role: Of the model.
+        variant: Its id.
+        engine: Engine.
+        threads: Of the engine.
+        ok: Whether its goldens hold here.
+        error: Largest relative error of an output; None where it did not get that far.
+        pixels: Largest difference of preprocessed golden frames, in input codes.
+        tolerance: What the bundle allows.
+        reason: Why it failed.
+    """
+
+    role: str
+    variant: str
+    engine: str
+    threads: int
+    ok: bool
+    error: float | None
+    pixels: float | None
+    tolerance: float
+    reason: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file")
+    parser.add_argument("--threads", type=int, help="engine threads (default: this host's)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print.
+
+    Returns:
+        0, or 1 when any golden check failed.
+    """
+    options = SessionOptions(threads=args.threads or engines.default_threads())
+    with open_bundle(args.bundle) as bundle:
+        bundle.verify_all()
+        checks = check_all(bundle, options)
+        ok = bool(checks) and all(c.ok for c in checks)
+        if args.json:
+            absent = {s.id: s.reason for s in engines.statuses() if s.version is None}
+            print_json(
+                {"bundle": bundle.digest, "bytes": bundle.size, "ok": ok, "checks": checks, "absent": absent}
+            )
+        else:
+            _print(bundle, checks)
+    return 0 if ok else 1
+
+
+def check_all(bundle: Bundle, options: SessionOptions) -> list[Check]:
+    """Replay the goldens of every shipped variant on every engine here that reads its format."""
+    checks: list[Check] = []
+    for role, model in bundle.manifest.models.items():
+        tolerance = {g.variant: g.tolerance for g in model.golden.variants}
+        for variant in model.shipped:
+            for status in engines.statuses():
+                if status.version is not None and variant.format in status.formats:
+                    checks.append(_check(bundle, role, variant, status.id, options, tolerance[variant.id]))
+    return checks
+
+
+def _check(
+    bundle: Bundle, role: str, variant: Variant, engine: str, options: SessionOptions, tolerance: float
+) -> Check:
+    common = (role, variant.id, engine, options.threads)
+    try:
+        loaded = open_session(bundle, role=role, variant=variant.id, engine=engine, options=options)
+    except EngineError as error:
+        return Check(*common, False, None, None, tolerance, str(error))
+    loaded.session.close()
+    report = loaded.golden
+    return Check(*common, True, report.error, report.pixels, tolerance, None)
+
+
+def _print(bundle: Bundle, checks: list[Check]) -> None:
+    out = console()
+    out.print(f"{bundle.path}: {size(bundle.size)}, every digest holds; bundle {bundle.digest}", markup=False)
+    rows = [
+        (
+            c.variant if c.role == "main" else f"{c.role}/{c.variant}",
+            c.engine,
+            c.threads,
+            "" if c.error is None else f"{c.error:.2e}",
+            f"{c.tolerance:.2e}",
+            "" if c.pixels is None else f"{c.pixels:g}",
+            Text("ok", "green") if c.ok else Text(f"FAILED: {c.reason}", "bold red"),
+        )
+        for c in checks
+    ]
+    header = ("variant", "engine", "threads", "error", "tolerance", "pixels", "goldens")
+    out.print(table("Golden replay on this host", header, rows, right=(2, 3, 4, 5)))
+    absent = [s for s in engines.statuses() if s.version is None]
+    if absent:
+        out.print("not checked: " + "; ".join(f"{s.id}: {s.reason}" for s in absent), markup=False)

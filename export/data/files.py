@@ -1,0 +1,174 @@
+"""Image files: found, digested, decoded. Nothing is skipped silently."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bedside.export.data.types import Loader, Progress
+from bedside.runtime.errors import RecipeError
+from bedside.runtime.frame import Color, Pixels
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+#: Folders that operating systems and archivers leave behind.
+_IGNORED_FOLDERS = frozenset({"__MACOSX"})
+_CHUNK = 1 << 20
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by path; hidden ones and archivers' litter are left out."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if not any(part.startswith(".") or part in _IGNORED_FOLDERS for part in parts) and path.is_file():
+            found.append(path)
+    return found
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """The folders directly in a folder, sorted by name; hidden ones are left out."""
+    return sorted(
+        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _IGNORED_FOLDERS
+    )
+
+
+def existing_folder(root: Path | None, path: str) -> Path:
+    """A folder that a recipe names.
+
+    Raises:
+        RecipeError: It is missing, or no folder; or relative, and nobody said relative to what.
+    """
+    folder = resolve(root, path)
+    if not folder.exists():
+        raise RecipeError("no such folder", where=str(folder), hint="data.path is relative to the data root (--data-root)")
+    if not folder.is_dir():
+        raise RecipeError("is not a folder", where=str(folder))
+    return folder
+
+
+def resolve(root: Path | None, path: str) -> Path:
+    """A path below the data root; an absolute one stays as it is."""
+    given = Path(path).expanduser()
+    if given.is_absolute():
+        return given
+    if root is None:
+        raise RecipeError(
+            f"data.path {path!r} is relative, and the recipe is not a file of yours",
+            where="data",
+            hint="say where the data is with --data-root FOLDER",
+        )
+    return root / given
+
+
+def digests(files: Sequence[Path], progress: Progress | None = None) -> list[str]:
+    """The sha256 of each file.
+
+    Raises:
+        RecipeError: Files that are empty or cannot be read, with their count.
+    """
+    found, bad = [], []
+    for index, path in enumerate(files):
+        digest, size = hashlib.sha256(), 0
+        try:
+            with path.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except OSError as error:
+            bad.append(f"{path}: {error.strerror}")
+        else:
+            if size == 0:
+                bad.append(f"{path}: empty file")
+        found.append(digest.hexdigest())
+        if progress is not None:
+            progress(index + 1, len(files))
+    if bad:
+        raise RecipeError(
+            f"{len(bad)} of {len(files)} files cannot be read: {'; '.join(bad[:3])}",
+            where="data",
+            hint="repair or remove them; nothing is skipped silently",
+        )
+    return found
+
+
+def read_image(path: Path) -> tuple[Pixels, Color]:
+    """Decode one 8-bit image, orientation tag applied, alpha dropped.
+
+    Returns:
+        `(H, W, 3) uint8` BGR, or `(H, W, 1) uint8` grey.
+
+    Raises:
+        RecipeError: It cannot be read, is no image, or has more than 8 bits.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{error.strerror}", where=str(path)) from None
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise RecipeError("is not an image that can be decoded", where=str(path))
+    if pixels.dtype != np.uint8:
+        raise RecipeError(
+            f"has {pixels.dtype} pixels, frames have uint8",
+            where=str(path),
+            hint="convert it to 8 bits with the window that a reader would use, or give the DICOM object",
+        )
+    if pixels.ndim == 2:
+        return pixels[:, :, np.newaxis].astype(np.uint8, copy=False), "gray"
+    return pixels.astype(np.uint8, copy=False), "bgr"
+
+
+def image_loader(path: Path) -> Loader:
+    """A loader of one image file."""
+    return partial(read_image, path)
+
+
+def group_of(pattern: str | None, relative: str, fallback: str) -> str:
+    """The group that a regular expression finds in a path.
+
+    Args:
+        pattern: Searched in `relative`; its first group (or whole match) is the group.
+        relative: Path with forward slashes.
+        fallback: Where there is no pattern.
+
+    Raises:
+        RecipeError: The pattern does not match: a frame without its subject must not be guessed at.
+    """
+    if pattern is None:
+        return fallback
+    match = re.search(pattern, relative)
+    if match is None:
+        raise RecipeError(
+            f"data.group {pattern!r} does not match {relative!r}",
+            where="data",
+            hint="every file needs a group; widen the pattern",
+        )
+    return (match.group(1) if match.re.groups else match.group(0)) or match.group(0)
+
+
+def only(files: Iterable[Path], suffixes: frozenset[str], kind: str, where: Path) -> list[Path]:
+    """The files with one of the suffixes; others are fine, as long as some are left.
+
+    Raises:
+        RecipeError: None is left.
+    """
+    listed = list(files)
+    kept = [f for f in listed if f.suffix.lower() in suffixes]
+    if not kept:
+        there = sorted({f.suffix.lower() or "no suffix" for f in listed})
+        raise RecipeError(
+            f"no {kind}" + (f", only files with {', '.join(there[:6])}" if there else ", it is empty"),
+            where=str(where),
+            hint=f"looked for {', '.join(sorted(suffixes))}",
+        )
+    return kept

@@ -1,0 +1,243 @@
+"""Splits: by group, stratified as well as groups allow, stable under a seed, and free of shared content.
+
+Which group goes where is decided class by class, the class with the fewest groups first (iterative
+stratification, Sechidis et al., ECML PKDD 2011, with groups in the place of samples). Within a class the order is
+that of a seeded hash of the group's name, so a group that is added later moves few others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from bedside.export.data.types import SPLITS, ClassificationData, Item, Split, SplitName
+from bedside.runtime.bundle.manifest import DataSource
+from bedside.runtime.errors import RecipeError
+
+
+class Fractions(msgspec.Struct, frozen=True):
+    """What share of each class's items is wanted outside the training split."""
+
+    holdout: float
+    validation: float
+
+    def of(self, split: SplitName) -> float:
+        """The share of one split."""
+        if split == "train":
+            return 1.0 - self.holdout - self.validation
+        return self.holdout if split == "holdout" else self.validation
+
+
+def make_data(
+    items: Iterable[Item],
+    labels: Sequence[str],
+    *,
+    fractions: Fractions,
+    seed: int,
+    draw: Sequence[SplitName] = ("holdout", "validation"),
+    sources: Sequence[DataSource] = (),
+    notes: Sequence[str] = (),
+) -> ClassificationData:
+    """Split items that have no split yet, and check what must hold of the three.
+
+    Args:
+        items: Of all classes; those with `split` set stay there, and take their group along.
+        labels: Class names.
+        fractions: Wanted shares, per class.
+        seed: Of the order in which groups are drawn.
+        draw: Splits that may be drawn into; the rest goes to `train`.
+        sources: Handed on.
+        notes: Handed on, ours added.
+
+    Raises:
+        RecipeError: A group or a content is fixed in two splits, a key appears twice, or a class is missing from a
+            split.
+    """
+    ordered = sorted(items, key=lambda item: item.key)
+    _check_keys(ordered)
+    merged, joined = _join_by_content(ordered)
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in merged:
+        groups[item.group].append(item)
+    assigned = _fixed(groups)
+    _draw(groups, assigned, len(labels), fractions, seed, draw)
+    parts: dict[SplitName, list[Item]] = {name: [] for name in SPLITS}
+    for item in merged:
+        parts[assigned[item.group]].append(item)
+    splits = {name: make_split(name, part) for name, part in parts.items()}
+    _check_classes(splits, groups, labels)
+    _check_leaks(splits)
+    return ClassificationData(
+        labels=tuple(labels),
+        train=splits["train"],
+        validation=splits["validation"],
+        holdout=splits["holdout"],
+        sources=tuple(sources),
+        notes=(*notes, *joined),
+    )
+
+
+def make_split(name: SplitName, items: Sequence[Item]) -> Split:
+    """A split with its digest: sha256 over `key NUL label NUL content-digest LF` of every item, in order."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(f"{item.key}\0{item.label}\0{item.sha256}\n".encode())
+    return Split(name, tuple(items), digest.hexdigest(), len({item.group for item in items}))
+
+
+def _check_keys(items: Sequence[Item]) -> None:
+    for before, after in zip(items, items[1:], strict=False):
+        if before.key == after.key:
+            raise RecipeError(
+                f"{after.key} is named twice",
+                where="data",
+                hint="two patterns match it; narrow one, or use exclude",
+            )
+
+
+def _join_by_content(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Make one group of groups that share a content; fixed splits are left for `_fixed` to judge."""
+    parent: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        parent.setdefault(group, group)
+        while parent[group] != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    first: dict[str, Item] = {}
+    joined = twofold = 0
+    for item in items:
+        twin = first.setdefault(item.sha256, item)
+        a, b = root(twin.group), root(item.group)
+        if a != b:
+            if item.split != twin.split and None not in (item.split, twin.split):
+                raise _leak(twin, item, twin.split or "", item.split or "")
+            joined += 1
+            parent[max(a, b)] = min(a, b)
+        twofold += twin.label != item.label
+    notes = []
+    if joined:
+        notes.append(f"{joined} groups were joined with another because they share identical frames")
+    if twofold:
+        notes.append(f"{twofold} frames are identical to a frame with another label")
+    return [msgspec.structs.replace(item, group=root(item.group)) for item in items], notes
+
+
+def _fixed(groups: dict[str, list[Item]]) -> dict[str, SplitName]:
+    """Groups of which an item has a fixed split."""
+    assigned: dict[str, SplitName] = {}
+    for group, members in groups.items():
+        fixed = [item for item in members if item.split is not None]
+        for item in fixed:
+            if item.split != fixed[0].split:
+                raise RecipeError(
+                    f"group {group!r} is in two splits: {fixed[0].key} in {fixed[0].split}, "
+                    f"{item.key} in {item.split}",
+                    where="data",
+                    hint="frames of one subject or sequence belong into one split",
+                )
+        if fixed and fixed[0].split is not None:
+            assigned[group] = fixed[0].split
+    return assigned
+
+
+def _draw(
+    groups: dict[str, list[Item]],
+    assigned: dict[str, SplitName],
+    classes: int,
+    fractions: Fractions,
+    seed: int,
+    draw: Sequence[SplitName],
+) -> None:
+    """Assign every group that has no split yet, in place."""
+    per_group = {group: Counter(item.label for item in members) for group, members in groups.items()}
+    order = {group: hashlib.sha256(f"{seed}\0{group}".encode()).digest() for group in groups}
+    free_of = {
+        label: sorted((g for g in groups if g not in assigned and per_group[g][label]), key=order.__getitem__)
+        for label in range(classes)
+    }
+    for label in sorted(free_of, key=lambda c: (len(free_of[c]), c)):
+        free = [g for g in free_of[label] if g not in assigned]
+        total = sum(counts[label] for counts in per_group.values())
+        for position, split in enumerate(draw):
+            have = sum(per_group[g][label] for g, s in assigned.items() if s == split)
+            needy = [s for s in (*draw[position + 1 :], "train") if not _present(label, s, assigned, per_group)]
+            picked = _pick(free, per_group, label, fractions.of(split) * total - have, len(needy), have == 0)
+            for group in picked:
+                assigned[group] = split
+            free = [g for g in free if g not in assigned]
+        for group in free:
+            assigned[group] = "train"
+
+
+def _present(label: int, split: str, assigned: dict[str, SplitName], per_group: dict[str, Counter[int]]) -> bool:
+    return any(s == split and per_group[g][label] for g, s in assigned.items())
+
+
+def _pick(
+    free: Sequence[str],
+    per_group: dict[str, Counter[int]],
+    label: int,
+    wanted: float,
+    keep: int,
+    required: bool,
+) -> list[str]:
+    """Groups, in order, as long as each brings the count closer to what is wanted; at least one if required.
+
+    Args:
+        free: Groups to choose from.
+        per_group: Items per class of every group.
+        label: The class that is counted.
+        wanted: How many items of the class.
+        keep: How many groups have to be left for other splits.
+        required: Whether to take the smallest group where none brings the count closer.
+    """
+    picked: list[str] = []
+    have = 0
+    for group in free:
+        if len(free) - len(picked) <= keep:
+            break
+        size = per_group[group][label]
+        if abs(have + size - wanted) < abs(have - wanted):
+            picked.append(group)
+            have += size
+    if not picked and required and len(free) > keep:
+        picked = [min(free, key=lambda g: per_group[g][label])]
+    return picked
+
+
+def _check_classes(splits: dict[SplitName, Split], groups: dict[str, list[Item]], labels: Sequence[str]) -> None:
+    for index, label in enumerate(labels):
+        of_class = sum(any(item.label == index for item in members) for members in groups.values())
+        if of_class == 0:
+            raise RecipeError(f"class {label!r} has no samples", where="data")
+        for split in splits.values():
+            if not any(item.label == index for item in split.items):
+                raise RecipeError(
+                    f"class {label!r} has no samples in the {split.name} split",
+                    where="data",
+                    hint=f"it has {of_class} group{'s' * (of_class > 1)}; every split needs one of its own. More data, or a finer "
+                    "grouping where frames really are independent (data.group)",
+                )
+
+
+def _check_leaks(splits: dict[SplitName, Split]) -> None:
+    seen: dict[str, tuple[SplitName, Item]] = {}
+    for name, split in splits.items():
+        for item in split.items:
+            other, twin = seen.setdefault(item.sha256, (name, item))
+            if other != name:
+                raise _leak(twin, item, other, name)
+
+
+def _leak(a: Item, b: Item, split_a: str, split_b: str) -> RecipeError:
+    return RecipeError(
+        f"{a.key} ({split_a}) and {b.key} ({split_b}) have identical content",
+        where="data",
+        hint="what the model has seen says nothing about it; remove one of them",
+    )
