@@ -12,6 +12,7 @@ import msgspec
 from bedside.devices.sinks import make_sink
 from bedside.devices.sources import Looped, Paced, open_source
 from bedside.devices.sources.uri import CaptureOptions
+from bedside.devices.starters import resolve
 from bedside.runtime import engines
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 from bedside.runtime.clock import Clock, MonotonicClock
@@ -30,7 +31,7 @@ class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """Everything that `bedside run` needs to know, as plain data.
 
     Attributes:
-        bundle: Path.
+        bundle: Path, or the name of a starter bundle.
         source: URI, see `bedside.devices.sources`.
         sinks: URIs, see `bedside.devices.sinks`.
         stream: Name of the stream in results.
@@ -132,7 +133,7 @@ class Stream:
         self.spec = spec
         made = [make_sink(uri) for uri in spec.sinks]
         source = build_source(spec, clock)
-        with open_bundle(spec.bundle) as bundle:
+        with open_bundle(resolve(spec.bundle)) as bundle:
             self.manifest = bundle.manifest
             self.digest = bundle.digest
             self.loaded = load(bundle, spec)

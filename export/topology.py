@@ -173,7 +173,7 @@ def _apply(node: _Node, values: dict[str, npt.NDArray[np.float32]]) -> npt.NDArr
         arguments = {"training": False} if node.op._call_has_training_arg else {}
         out = node.op(values[node.feeds[0]], **arguments)
     else:  # a bare operation (`x / 127.5`): its constants are known to the graph only
-        out = keras.Model(node.owner.inputs, node.op.output)(values[node.entry], training=False)
+        out = keras.Model(node.owner.inputs[0], node.op.output)(values[node.entry], training=False)
     return np.asarray(keras.ops.convert_to_numpy(out), np.float32)
 
 

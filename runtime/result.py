@@ -60,7 +60,7 @@ class Smoothing(msgspec.Struct, frozen=True):
     frames: int
 
 
-class Classification(msgspec.Struct, frozen=True, omit_defaults=True):
+class Classification(msgspec.Struct, frozen=True, omit_defaults=True, tag="classification", tag_field="kind"):
     """The best classes, best first. `smoothing` is set where the scores are not this frame's alone."""
 
     label: str
@@ -80,12 +80,13 @@ class RawOutput(msgspec.Struct, frozen=True):
     argmax: int
 
 
-class Raw(msgspec.Struct, frozen=True):
+class Raw(msgspec.Struct, frozen=True, tag="raw", tag_field="kind"):
     """Undecoded outputs of a model whose task bedside does not know."""
 
     outputs: tuple[RawOutput, ...]
 
 
+#: Told apart in JSON by `kind`, so that a results file can be read back.
 TaskResult = Classification | Raw
 
 

@@ -11,6 +11,7 @@ from bedside.devices.cli.output import console, print_json, table
 from bedside.devices.cli.run import add_stream_arguments, positive, spec_from
 from bedside.devices.compose import build_source, load
 from bedside.devices.probe import probe
+from bedside.devices.starters import resolve
 from bedside.runtime.bundle.reader import open_bundle
 from bedside.runtime.clock import MonotonicClock
 from bedside.runtime.errors import FrameError, SourceError
@@ -23,7 +24,7 @@ from bedside.runtime.tasks import make_task
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     add_stream_arguments(parser)
     parser.add_argument("--scenario", choices=("SingleStream", "Offline"), default="SingleStream")
     parser.add_argument("--seconds", type=positive, default=3.0, metavar="S", help="measure at least this long")
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     spec = spec_from(args)
     clock = MonotonicClock()
     frames = _frames(build_source(spec, clock))
-    with open_bundle(spec.bundle) as bundle:
+    with open_bundle(resolve(spec.bundle)) as bundle:
         loaded = load(bundle, spec)
         model, digest = loaded.model, bundle.digest
     session = loaded.session

@@ -8,19 +8,20 @@ from typing import Any
 import msgspec
 
 from bedside.devices.cli.output import console, print_json, size, table
+from bedside.devices.starters import resolve
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print it."""
-    with open_bundle(args.bundle) as bundle:
+    with open_bundle(resolve(args.bundle)) as bundle:
         if args.json:
             print_json(describe(bundle))
         else:

@@ -19,7 +19,7 @@ from bedside.runtime.result import Classification, Result
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     add_stream_arguments(parser)
     parser.add_argument("--sink", action="append", default=[], metavar="URI", help="jsonl:PATH, video:PATH.webm or null:; may be repeated")
     parser.add_argument("--policy", choices=("latest", "all"), help="newest frame, or every frame (default: by the source)")

@@ -8,6 +8,7 @@ import msgspec
 from rich.text import Text
 
 from bedside.devices.cli.output import console, print_json, size, table
+from bedside.devices.starters import resolve
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant
 from bedside.runtime.bundle.reader import Bundle, open_bundle
@@ -44,7 +45,7 @@ class Check(msgspec.Struct, frozen=True):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     parser.add_argument("--threads", type=int, help="engine threads (default: this host's)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         0, or 1 when any golden check failed.
     """
     options = SessionOptions(threads=args.threads or engines.default_threads())
-    with open_bundle(args.bundle) as bundle:
+    with open_bundle(resolve(args.bundle)) as bundle:
         bundle.verify_all()
         checks = check_all(bundle, options)
         ok = bool(checks) and all(c.ok for c in checks)

@@ -1,1 +1,1 @@
-"""."""
+"""From a Keras model to the files that devices run."""

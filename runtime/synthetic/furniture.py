@@ -9,9 +9,12 @@ import numpy as np
 
 from bedside.runtime.frame import Pixels
 from bedside.runtime.geometry import Rect
-from bedside.runtime.synthetic.fan import Fan
+from bedside.runtime.synthetic.fan import Fan, ProbeKind
 
 BgrColor = tuple[int, int, int]
+
+
+_NAMES: dict[ProbeKind, str] = {"curvilinear": "C5-2", "phased": "P4-1", "linear": "L12-4"}
 
 
 class Overlay:
@@ -61,7 +64,7 @@ def scanner_overlay(width: int, height: int, fan: Fan, preset: str, rng: np.rand
     line = int(letter * 1.9)
     left = max(2, int(0.012 * width))
     if width >= 200:
-        lines = ["SYNTHETIC", f"{preset[:3].upper()} {rng.choice(['C5-2', 'P4-1', 'L12-3', 'C1-6'])}"]
+        lines = ["SYNTHETIC", f"{preset[:3].upper()} {_NAMES[fan.probe.kind]}"]
         lines += ["", f"MI {rng.uniform(0.5, 1.3):.1f}  TIs {rng.uniform(0.1, 0.9):.1f}"]
         lines += [f"{rng.integers(18, 60)} Hz", f"{fan.probe.depth_mm / 10:.1f} cm", f"G {rng.integers(40, 80)}%", "DR 60"]
         for number, words in enumerate(lines):
@@ -86,7 +89,9 @@ def scanner_overlay(width: int, height: int, fan: Fan, preset: str, rng: np.rand
     corners = np.array([(axis - 1, focus), (axis - 1 - tip, focus - tip // 2 - 1), (axis - 1 - tip, focus + tip // 2 + 1)])
     cv2.fillPoly(canvas, [corners.astype(np.int32)], (60, 200, 230), cv2.LINE_AA)
     # Orientation mark beside the first beam.
-    mark = (max(left, fan.box.x - 2 * tip), fan.box.y + tip + 1)
+    first = fan.probe.radius_mm * math.sin(math.radians(fan.probe.aperture) / 2) / fan.mm
+    edge = fan.box.x if fan.probe.kind == "linear" else fan.box.x + fan.box.width / 2 - first
+    mark = (int(edge) - 3 * tip, fan.box.y + tip + 1)
     cv2.circle(canvas, mark, max(2, int(0.006 * width)), (220, 150, 40), -1, cv2.LINE_AA)
     return Overlay(canvas, fan.box)
 

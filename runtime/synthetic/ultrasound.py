@@ -17,13 +17,14 @@ import numpy as np
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.geometry import Rect
 from bedside.runtime.synthetic import speckle
+from bedside.runtime.synthetic.anatomy import Preset, default_probe
 from bedside.runtime.synthetic.fan import Fan, Probe
 from bedside.runtime.synthetic.furniture import Overlay, scanner_overlay
 from bedside.runtime.synthetic.scene import F32, Mask, Truth, generator, lesion_truth
-from bedside.runtime.synthetic.tissue import CLASSES, LESIONS, Lesion, Preset, default_probe, make_tissue
+from bedside.runtime.synthetic.tissue import CLASSES, LESIONS, Lesion, make_tissue
 
 _SWEEP = 0.11  # probe motion to each side, as a part of the opening
-_WHITE_DB = 30.0  # echo level that is drawn white
+_WHITE_DB = 28.0  # echo level that is drawn white
 
 
 class UltrasoundScene:
@@ -64,7 +65,8 @@ class UltrasoundScene:
         self.width, self.height, self.fps, self.color = width, height, fps, color
         rng = generator(seed, f"ultrasound {preset}")
         self.probe = probe or default_probe(preset, rng)
-        margin_x, margin_y = (int(0.09 * width), int(0.05 * height)) if furniture else (0, 0)
+        beside = 0.15 if self.probe.kind == "linear" else 0.09  # a sector leaves room for text in its corners
+        margin_x, margin_y = (int(beside * width), int(0.05 * height)) if furniture else (0, 0)
         area = Rect(margin_x, margin_y, width - 2 * margin_x, height - 2 * margin_y)
         self._fan = Fan(self.probe, width, height, area, _SWEEP)
         self.spacing_mm: tuple[float, float] | None = (self._fan.mm, self._fan.mm)
@@ -75,17 +77,18 @@ class UltrasoundScene:
         grid = self._fan.grid
         tissue = make_tissue(preset, self.probe, grid, lesions, generator(seed, "tissue"))
         self._tissue = tissue
-        gain_db = _transmission(tissue.attenuation, self.probe, grid.sample_mm)
-        ripple = generator(seed, "gain").normal(0, 1.0, 6)  # eight sliders are never set quite right
-        gain_db += np.interp(grid.depth, np.linspace(0, self.probe.depth_mm, 6), ripple).astype(np.float32)
-        amplitude = np.power(10, (tissue.echo_db + gain_db) / 20, dtype=np.float32)
+        gain_db = tissue.gain_db
+        if preset != "phantom":  # the sliders of the time-gain compensation are never set quite right
+            sliders = generator(seed, "gain").normal(0, 1.0, 8)
+            gain_db = gain_db + np.interp(grid.depth, np.linspace(0, self.probe.depth_mm, 8), sliders)
+        amplitude = np.power(10, (tissue.echo_db + gain_db) / 20).astype(np.float32)
         axial, lateral = speckle.axial_sigma(self.probe, grid.sample_mm), speckle.lateral_sigma(self.probe, grid)
         shape = (grid.x.shape[0], grid.x.shape[1])
         scatter = generator(seed, "scatterers")
         self._fields = [
             speckle.insonify(speckle.scatterers(scatter, shape), amplitude, axial, lateral) for _ in range(2)
         ]
-        self._mirror = tissue.mirror * np.power(10, gain_db / 20, dtype=np.float32)
+        self._mirror = (tissue.mirror * np.power(10, gain_db / 20)).astype(np.float32)
         self._noise = self._receiver_noise(seed, axial, noise_db)
 
         white = _WHITE_DB
@@ -116,6 +119,7 @@ class UltrasoundScene:
         np.add(level, self._offset, out=level)
         np.clip(level, 0, 255, out=level)
         polar = np.asarray(cv2.LUT(level.astype(np.uint8), self._gray_map))
+        polar = np.asarray(cv2.GaussianBlur(polar, (3, 3), sigmaX=0.7, sigmaY=0.7))  # the scanner's speckle reduction
         polar = np.asarray(cv2.remap(polar, *self._warp(start, shift, beat), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         fan = self._fan.scan_convert(polar)
         channels = 3 if self.color != "gray" else 1
@@ -179,10 +183,10 @@ class UltrasoundScene:
     def _warp(self, start: int, shift: float, beat: float) -> tuple[F32, F32]:
         window = slice(start, start + self._fan.beams)
         scale = np.float32(1 - 2 * beat)
-        map_x = self._tissue.pulse_x[:, window] * scale
+        map_x = self._tissue.pulse[0][:, window] * scale
         map_x += self._base_x
         map_x += np.float32(shift)
-        map_y = self._tissue.pulse_y[:, window] * scale
+        map_y = self._tissue.pulse[1][:, window] * scale
         map_y += self._base_y
         return map_x, map_y
 
@@ -196,9 +200,3 @@ class UltrasoundScene:
         rise_db = 0.5 * self.probe.frequency_mhz * 2 * (depth - self.probe.depth_mm) / 10
         noise *= np.power(10, (noise_db + np.maximum(rise_db, -25)) / 20)[:, :, None].astype(np.float32)
         return noise
-
-
-def _transmission(attenuation: F32, probe: Probe, sample_mm: float) -> F32:
-    """Gain or loss in dB that the tissue above adds to each sample: both ways, against the compensated average."""
-    one_way = np.cumsum(attenuation, axis=0, dtype=np.float32) * np.float32(probe.frequency_mhz * sample_mm / 10)
-    return np.clip(2 * one_way, -15, 45) * np.float32(-1)

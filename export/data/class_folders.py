@@ -1,0 +1,191 @@
+"""Class folders: `root/CLASS/...` or `root/{train,val,test}/CLASS/...`, of images or of DICOM objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bedside.export.data.files import (
+    DICOM_SUFFIXES,
+    IMAGE_SUFFIXES,
+    digests,
+    existing_folder,
+    group_of,
+    image_loader,
+    only,
+    visible_files,
+    visible_folders,
+)
+from bedside.export.data.splitting import Fractions, make_data
+from bedside.export.data.types import SPLITS, ClassificationData, Item, Progress, SplitName
+from bedside.export.recipe import ClassFoldersData
+from bedside.runtime.errors import RecipeError
+
+#: What split folders are called in the wild.
+_SPLIT_FOLDERS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "holdout",
+    "testing": "holdout",
+    "holdout": "holdout",
+}
+
+
+class ClassFile(msgspec.Struct, frozen=True):
+    """One file below a class folder.
+
+    Attributes:
+        path: Of the file.
+        key: Path relative to the root, forward slashes.
+        below: Path relative to its class folder, forward slashes.
+        label: Index of its class.
+        split: From a split folder, None where there are none.
+    """
+
+    path: Path
+    key: str
+    below: str
+    label: int
+    split: SplitName | None
+
+
+class ClassTree(msgspec.Struct, frozen=True):
+    """What was found below the root.
+
+    Attributes:
+        labels: Class names.
+        files: Of all classes and splits.
+        draw: Splits that have no folder of their own and have to be drawn.
+        notes: What was left aside.
+    """
+
+    labels: tuple[str, ...]
+    files: tuple[ClassFile, ...]
+    draw: tuple[SplitName, ...]
+    notes: tuple[str, ...]
+
+
+def load_class_folders(
+    recipe: ClassFoldersData, *, seed: int, root: Path | None, progress: Progress | None = None
+) -> ClassificationData:
+    """Images in class folders.
+
+    Raises:
+        RecipeError: See `bedside.export.data.loading.load_data`.
+    """
+    folder = existing_folder(root, recipe.path)
+    tree = find_classes(folder, recipe.labels, IMAGE_SUFFIXES, "images")
+    checksums = digests([f.path for f in tree.files], progress)
+    by_folder = recipe.group is None and any("/" in f.below for f in tree.files)
+    items = []
+    for file, checksum in zip(tree.files, checksums, strict=True):
+        own = file.below.split("/")[0] if "/" in file.below else checksum
+        items.append(
+            Item(
+                key=file.key,
+                label=file.label,
+                group=group_of(recipe.group, file.below, own),
+                load=image_loader(file.path),
+                sha256=checksum,
+                split=file.split,
+            )
+        )
+    how = (
+        f"groups: the match of {recipe.group!r} in the path"
+        if recipe.group is not None
+        else "groups: the first folder below the class"
+        if by_folder
+        else "groups: none known, every picture by itself; frames of one patient may be in two splits"
+    )
+    return make_data(
+        items,
+        tree.labels,
+        fractions=Fractions(recipe.holdout, recipe.validation),
+        seed=seed,
+        draw=tree.draw,
+        sources=recipe.sources,
+        notes=(how, *tree.notes),
+    )
+
+
+def find_classes(
+    folder: Path, labels: Sequence[str] | None, suffixes: frozenset[str], kind: str
+) -> ClassTree:
+    """Find class folders, and split folders above them where there are.
+
+    Args:
+        folder: The root.
+        labels: Order of the classes; None: sorted by name.
+        suffixes: Of the files that count.
+        kind: What they are, for errors.
+
+    Raises:
+        RecipeError: Fewer than two classes, a class without files, or a folder that `labels` does not name.
+    """
+    tops = visible_folders(folder)
+    names = {top.name.lower() for top in tops}
+    if names and names <= set(_SPLIT_FOLDERS) and any(_SPLIT_FOLDERS[n] == "train" for n in names):
+        roots = [(top, _SPLIT_FOLDERS[top.name.lower()]) for top in tops]
+        twice = [top.name for top, split in roots if [s for _, s in roots].count(split) > 1]
+        if twice:
+            raise RecipeError(f"folders {', '.join(twice)} are the same split", where=str(folder))
+        missing: list[SplitName] = [s for s in SPLITS if s not in [split for _, split in roots]]
+    else:
+        roots, missing = [(folder, None)], ["holdout", "validation"]
+    found = sorted({child.name for top, _ in roots for child in visible_folders(top)})
+    order = _order(found, labels, folder, kind, suffixes)
+    files, strays = [], 0
+    for top, split in roots:
+        for label, name in enumerate(order):
+            below = top / name
+            listed = visible_files(below) if below.is_dir() else []
+            if not below.is_dir():
+                raise RecipeError(f"class {name!r} has no samples in {top.name!r}: no such folder", where=str(folder))
+            kept = _kept(listed, suffixes, kind, name, below)
+            strays += len(listed) - len(kept)
+            # Of a split that has to be drawn, the training folder's files are free to go there.
+            own = None if split == "train" and missing else split
+            files += [
+                ClassFile(
+                    path, path.relative_to(folder).as_posix(), path.relative_to(below).as_posix(), label, own
+                )
+                for path in kept
+            ]
+    notes = (f"{strays} files in class folders are no {kind} by their name and were left aside",) if strays else ()
+    draw: tuple[SplitName, ...] = tuple(s for s in ("holdout", "validation") if s in missing)  # type: ignore[misc]
+    return ClassTree(order, tuple(files), draw, notes)
+
+
+def _order(
+    found: list[str], labels: Sequence[str] | None, folder: Path, kind: str, suffixes: frozenset[str]
+) -> tuple[str, ...]:
+    if labels is not None:
+        for name in (n for n in found if n not in labels):
+            raise RecipeError(
+                f"folder {name!r} is not in data.labels", where=str(folder), hint=f"data.labels: {', '.join(labels)}"
+            )
+        for name in (n for n in labels if n not in found):
+            raise RecipeError(f"class {name!r} has no samples: no such folder", where=str(folder))
+        return tuple(labels)
+    if len(found) < 2:
+        loose = sum(f.suffix.lower() in suffixes for f in visible_files(folder))
+        raise RecipeError(
+            f"{len(found)} class folder{'s' * (len(found) != 1)}, at least 2 are needed; {loose} {kind} below it",
+            where=str(folder),
+            hint="put the files of each class into a folder with the name of the class",
+        )
+    return tuple(found)
+
+
+def _kept(listed: list[Path], suffixes: frozenset[str], kind: str, name: str, below: Path) -> list[Path]:
+    try:
+        return only(listed, suffixes, kind, below)
+    except RecipeError as error:
+        dicom = suffixes is IMAGE_SUFFIXES and any(f.suffix.lower() in DICOM_SUFFIXES for f in listed)
+        hint = 'these are DICOM objects: data.kind = "dicom-folders"' if dicom else error.hint
+        raise RecipeError(f"class {name!r} has no samples: {error.what}", where=error.where, hint=hint) from None
