@@ -67,7 +67,9 @@ class Augmenter:
             return pixels.copy()
         matrix = np.column_stack([linear, centre + move - linear @ centre])
         border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REFLECT_101
-        return _channels(cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border), pixels)
+        return _channels(
+            cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border), pixels
+        )
 
     def _screen(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         """The frame as a part of a scanner's screen, and the furniture that a screen has."""
@@ -126,7 +128,7 @@ class Augmenter:
 
 
 def _draw_furniture(pixels: Pixels, rng: np.random.Generator) -> None:
-    """One piece, in place: a line of text (a row of uneven dots at this size), a scale, a grey wedge, or a marker."""
+    """One piece, in place: a line of text (uneven dots at this size), a scale, a grey wedge, or a marker."""
     height, width, channels = pixels.shape
     colour = np.full(channels, int(rng.integers(120, 256)), np.uint8)
     if channels == 3 and rng.random() < 0.3:
@@ -138,7 +140,7 @@ def _draw_furniture(pixels: Pixels, rng: np.random.Generator) -> None:
         row[rng.random(row.shape[:2]) < 0.6] = colour
     elif piece == 1:
         step = max(2, int(rng.integers(height // 16, height // 4 + 1)))
-        pixels[:: step, x : x + 1] = colour
+        pixels[::step, x : x + 1] = colour
     elif piece == 2:
         tall = max(4, int(rng.uniform(0.2, 0.7) * height))
         bar = pixels[y : y + tall, x : x + int(rng.integers(1, 4))]

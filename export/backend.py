@@ -1,8 +1,8 @@
 """Keras and its backend, imported once and quietly: `from bedside.export.backend import keras`.
 
-TensorFlow writes to file descriptor 2 from C++ while it is imported and again when it first looks for devices:
-that it found no GPU, which optimizations it has. `TF_CPP_MIN_LOG_LEVEL` does not reach the lines that are written
-before its logging is set up, so both happen here with the descriptor turned away.
+TensorFlow writes to file descriptor 2 from C++ while it is imported and again when it first looks for
+devices: that it found no GPU, which optimizations it has. `TF_CPP_MIN_LOG_LEVEL` does not reach the lines
+that are written before its logging is set up, so both happen here with the descriptor turned away.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from bedside.export.backend import keras
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no stubs
     """Batches of `(B, H, W, C) float32` pixels 0..255 and `(B, classes) float32` one-hot labels.
 
-    What a batch holds depends on the seed, the epoch and its index alone, so a training that is resumed sees what
-    an uninterrupted one would have seen.
+    What a batch holds depends on the seed, the epoch and its index alone, so a training that is resumed sees
+    what an uninterrupted one would have seen.
 
     Args:
         x: `(N, H, W, C) uint8`.

@@ -1,8 +1,8 @@
 """The state of a training on disk: whole after every epoch, whatever happens in between.
 
-`keras.callbacks.BackupAndRestore` keeps weights and the epoch, in two files, and neither the best weights nor what
-early stopping has counted; a training that it resumes stops later, and may end with worse weights. Here one folder
-holds all of it, and comes into being by one rename.
+`keras.callbacks.BackupAndRestore` keeps weights and the epoch, in two files, and neither the best weights nor
+what early stopping has counted; a training that it resumes stops later, and may end with worse weights. Here
+one folder holds all of it, and comes into being by one rename.
 """
 
 from __future__ import annotations

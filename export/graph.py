@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import keras
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bedside.export.backend import keras
 from bedside.export.preprocessing import NAMES, Preprocessing
 from bedside.export.topology import Head, Leading, head, leading
 from bedside.runtime.errors import UsageError

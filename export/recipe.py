@@ -17,7 +17,16 @@ import msgspec
 from msgspec import Meta
 
 from bedside.export.schema import check_keys, explain
-from bedside.runtime.bundle.manifest import DataSource, Fraction, InputSpec, Line, Name, Positive, Text, Version
+from bedside.runtime.bundle.manifest import (
+    DataSource,
+    Fraction,
+    InputSpec,
+    Line,
+    Name,
+    Positive,
+    Text,
+    Version,
+)
 from bedside.runtime.errors import RecipeError
 
 VariantId = Literal["tflite-fp32", "tflite-fp16", "tflite-dynamic", "tflite-int8", "onnx-fp32", "onnx-int8"]
@@ -39,7 +48,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Frozen, and refuses unknown keys."""
 
 
-class ModelRecipe(_Strict, kw_only=True):
+class ModelRecipe(_Strict, frozen=True, kw_only=True):
     """`[model]`: the network. The number of classes comes from the data.
 
     Attributes:
@@ -59,7 +68,7 @@ class ModelRecipe(_Strict, kw_only=True):
     dense: Annotated[int, Meta(ge=1, le=8192)] | None = None
 
 
-class InputRecipe(_Strict, kw_only=True):
+class InputRecipe(_Strict, frozen=True, kw_only=True):
     """`[input]`: from a captured frame to the input, as in `bedside.runtime.bundle.manifest.InputSpec`.
 
     Attributes:
@@ -75,7 +84,7 @@ class InputRecipe(_Strict, kw_only=True):
     pad: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
-class AugmentRecipe(_Strict, kw_only=True):
+class AugmentRecipe(_Strict, frozen=True, kw_only=True):
     """`[training.augment]`: how training frames are varied; the defaults vary nothing.
 
     Ranges are half-widths around "unchanged"; probabilities are per frame. See `bedside.export.augment`.
@@ -123,7 +132,7 @@ class AugmentRecipe(_Strict, kw_only=True):
     furniture: Fraction = 0.0
 
 
-class TrainingRecipe(_Strict, kw_only=True):
+class TrainingRecipe(_Strict, frozen=True, kw_only=True):
     """`[training]`.
 
     Attributes:
@@ -145,7 +154,7 @@ class TrainingRecipe(_Strict, kw_only=True):
     augment: AugmentRecipe = AugmentRecipe()
 
 
-class _Data(_Strict, kw_only=True):
+class _Data(_Strict, frozen=True, kw_only=True):
     """What every kind of data has.
 
     Attributes:
@@ -159,14 +168,14 @@ class _Data(_Strict, kw_only=True):
     sources: tuple[DataSource, ...] = ()
 
 
-class ClassFoldersData(_Data, kw_only=True, tag_field="kind", tag="class-folders"):
+class ClassFoldersData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="class-folders"):
     """`kind = "class-folders"`: `path/CLASS/...` or `path/{train,val,test}/CLASS/...`.
 
     Attributes:
         path: Folder, relative to the data root.
         labels: Order of the classes; None: the folder names, sorted.
-        group: Regular expression searched in the path below the class folder; its first group (or whole match)
-            names the group. None: the first sub-folder, else the file by itself.
+        group: Regular expression searched in the path below the class folder; its first group (or whole
+            match) names the group. None: the first sub-folder, else the file by itself.
     """
 
     path: str
@@ -174,7 +183,7 @@ class ClassFoldersData(_Data, kw_only=True, tag_field="kind", tag="class-folders
     group: str | None = None
 
 
-class DicomFoldersData(_Data, kw_only=True, tag_field="kind", tag="dicom-folders"):
+class DicomFoldersData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="dicom-folders"):
     """`kind = "dicom-folders"`: class folders of DICOM objects; every frame is an item.
 
     Attributes:
@@ -190,7 +199,7 @@ class DicomFoldersData(_Data, kw_only=True, tag_field="kind", tag="dicom-folders
     every: Positive = 1
 
 
-class MedMnistData(_Data, kw_only=True, tag_field="kind", tag="medmnist"):
+class MedMnistData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="medmnist"):
     """`kind = "medmnist"`: an `.npz` in MedMNIST's layout; `test` is the holdout.
 
     Attributes:
@@ -202,7 +211,7 @@ class MedMnistData(_Data, kw_only=True, tag_field="kind", tag="medmnist"):
     labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
 
 
-class SyntheticData(_Data, kw_only=True, tag_field="kind", tag="synthetic"):
+class SyntheticData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="synthetic"):
     """`kind = "synthetic"`: drawn by `bedside.runtime.synthetic`; needs no files.
 
     Attributes:
@@ -218,15 +227,15 @@ class SyntheticData(_Data, kw_only=True, tag_field="kind", tag="synthetic"):
     height: _Side = 240
 
 
-class CollectionItem(_Strict, kw_only=True):
+class CollectionItem(_Strict, frozen=True, kw_only=True):
     """One entry of `[[data.items]]`: files by pattern, or drawn frames.
 
     Attributes:
         label: Class of all of them.
         glob: Pattern below the data root (`**` allowed): images, or DICOM objects (`.dcm`).
         exclude: Patterns of files to leave out, below the data root.
-        group: Regular expression searched in the path below the data root; see `ClassFoldersData.group`. None:
-            every file by itself, every DICOM object by itself.
+        group: Regular expression searched in the path below the data root; see `ClassFoldersData.group`.
+            None: every file by itself, every DICOM object by itself.
         split: Put all of them there, instead of drawing.
         synthetic: Draw instead of reading: `ultrasound`, `endoscopy` or `patterns`.
         count: How many to draw.
@@ -241,7 +250,7 @@ class CollectionItem(_Strict, kw_only=True):
     count: Positive | None = None
 
 
-class CollectionData(_Data, kw_only=True, tag_field="kind", tag="collection"):
+class CollectionData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="collection"):
     """`kind = "collection"`: classes put together from several places.
 
     Attributes:
@@ -258,7 +267,7 @@ class CollectionData(_Data, kw_only=True, tag_field="kind", tag="collection"):
 DataRecipe = ClassFoldersData | DicomFoldersData | MedMnistData | SyntheticData | CollectionData
 
 
-class QuantizationRecipe(_Strict, kw_only=True):
+class QuantizationRecipe(_Strict, frozen=True, kw_only=True):
     """`[quantization]`: which variants are made.
 
     Attributes:
@@ -274,7 +283,7 @@ class QuantizationRecipe(_Strict, kw_only=True):
     calibration_samples: Annotated[int, Meta(ge=1, le=100_000)] = 200
 
 
-class GateRecipe(_Strict, kw_only=True):
+class GateRecipe(_Strict, frozen=True, kw_only=True):
     """`[gate]`: what a variant has to reach on the holdout, through the device's own code.
 
     Attributes:
@@ -290,7 +299,7 @@ class GateRecipe(_Strict, kw_only=True):
     min_accuracy: Fraction = 0.0
 
 
-class Recipe(_Strict, kw_only=True):
+class Recipe(_Strict, frozen=True, kw_only=True):
     """One recipe, checked."""
 
     name: Name
@@ -346,7 +355,9 @@ def load_recipe(path: str | Path) -> tuple[Recipe, str]:
     try:
         raw = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise RecipeError(f"not UTF-8 at byte {error.start}", where=where, hint="a recipe is a TOML text file") from None
+        raise RecipeError(
+            f"not UTF-8 at byte {error.start}", where=where, hint="a recipe is a TOML text file"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"not TOML: {error}", where=where) from None
     except RecursionError:
@@ -355,7 +366,7 @@ def load_recipe(path: str | Path) -> tuple[Recipe, str]:
 
 
 def recipe_root(path: str | Path) -> Path | None:
-    """Where relative data paths of a recipe start when nobody says: its own folder; None for a shipped recipe."""
+    """Where relative data paths start when nobody says: the recipe's own folder; None for a shipped recipe."""
     file = Path(path)
     return file.resolve().parent if file.is_file() else None
 
@@ -390,16 +401,23 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
         raise RecipeError(f"input.color {color!r} does not fit model.channels {channels}", where=where)
     data, quantization = recipe.data, recipe.quantization
     if data.holdout + data.validation >= 0.95:
-        raise RecipeError(f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where)
+        raise RecipeError(
+            f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where
+        )
     for key, ids in (("ship", quantization.ship or ()), ("variants", quantization.variants)):
         if len(set(ids)) != len(ids):
             raise RecipeError(f"quantization.{key} names a variant twice: {', '.join(ids)}", where=where)
     allowed = quantization.variants
-    for key, ids in (("ship", quantization.ship or ()), ("default", tuple(filter(None, (quantization.default,))))):
+    chosen = () if quantization.default is None else (quantization.default,)
+    for key, ids in (("ship", quantization.ship or ()), ("default", chosen)):
         for stray in (i for i in ids if i not in allowed):
-            raise RecipeError(f"quantization.{key} names {stray!r}, which is not in quantization.variants", where=where)
+            raise RecipeError(
+                f"quantization.{key} names {stray!r}, which is not in quantization.variants", where=where
+            )
     if quantization.ship is not None and quantization.default not in (None, *quantization.ship):
-        raise RecipeError(f"quantization.default {quantization.default!r} is not in quantization.ship", where=where)
+        raise RecipeError(
+            f"quantization.default {quantization.default!r} is not in quantization.ship", where=where
+        )
     labels = getattr(data, "labels", None)
     if labels is not None and len(set(labels)) != len(labels):
         raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)
@@ -412,13 +430,17 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
 
 def _check_item(item: CollectionItem, labels: tuple[str, ...], key: str, where: str) -> None:
     if item.label not in labels:
-        raise RecipeError(f"{key}.label {item.label!r} is not in data.labels", where=where, hint=", ".join(labels))
+        raise RecipeError(
+            f"{key}.label {item.label!r} is not in data.labels", where=where, hint=", ".join(labels)
+        )
     if (item.glob is None) == (item.synthetic is None):
         raise RecipeError(f"{key} needs either glob or synthetic, not both or neither", where=where)
     if (item.synthetic is None) != (item.count is None):
         raise RecipeError(f"{key}: synthetic and count go together", where=where)
     if item.glob is not None and (Path(item.glob).is_absolute() or ".." in Path(item.glob).parts):
-        raise RecipeError(f"{key}.glob {item.glob!r} leaves the data root", where=where, hint="use a path below it")
+        raise RecipeError(
+            f"{key}.glob {item.glob!r} leaves the data root", where=where, hint="use a path below it"
+        )
     _check_pattern(item.group, f"{key}.group", where)
 
 
@@ -433,12 +455,12 @@ def _read(path: str | Path) -> tuple[bytes, str]:
     file = Path(path)
     name = str(path)
     shipped = shipped_recipes()
-    if not file.exists() and name in shipped:
+    if name in shipped and not file.is_file():
         resource = importlib.resources.files("bedside.export.recipes") / f"{name}.toml"
         return resource.read_bytes(), name
     try:
         return file.read_bytes(), name
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # ValueError: a NUL in the name
         hint = f"recipes that come with bedside: {', '.join(shipped)}"
         raise RecipeError("no such recipe", where=name, hint=hint) from None
     except IsADirectoryError:

@@ -1,4 +1,4 @@
-"""Errors of a strict schema, told in the file's own words: path of the key, what is allowed, likely spelling."""
+"""Errors of a strict schema in the file's own words: path of the key, what is allowed, likely spelling."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def _struct(raw: object, schema: Any) -> type[msgspec.Struct] | None:
         return choices[0]
     if not isinstance(raw, dict):
         return None
-    return next((c for c in choices if raw.get(c.__struct_config__.tag_field) == c.__struct_config__.tag), None)
+    return next(
+        (c for c in choices if raw.get(c.__struct_config__.tag_field) == c.__struct_config__.tag), None
+    )
 
 
 def _follow(raw: Any, schema: Any, path: str) -> tuple[Any, Any]:

@@ -1,26 +1,33 @@
-"""Steps that take a while, told to whoever watches: a progress bar, a log, or nobody."""
+"""Steps of an export, told to whoever watches: a progress bar, a log, or nobody. Needs no TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-#: Called with `(done, total)`; both count the same thing.
-Advance = Callable[[int, int], None]
+from bedside.export.data.types import Progress
+from bedside.export.progress import Silent as SilentTraining
+from bedside.export.progress import TrainingProgress
 
 
 class Steps(Protocol):
-    """Somebody who watches the steps of an export."""
+    """Somebody who watches.
 
-    def step(self, name: str) -> AbstractContextManager[Advance]:
+    Attributes:
+        training: Who watches the epochs.
+    """
+
+    training: TrainingProgress
+
+    def step(self, name: str) -> AbstractContextManager[Progress]:
         """Begin a step.
 
         Args:
-            name: For people, for example `train`.
+            name: For people, for example `evaluate tflite-int8`.
 
         Returns:
-            A context manager that lasts as long as the step and gives what to call when something is done.
+            A context manager that lasts as long as the step, and gives what to call with `(done, total)`.
         """
         ...
 
@@ -32,8 +39,11 @@ class Steps(Protocol):
 class Silent:
     """Nobody watches."""
 
+    def __init__(self) -> None:
+        self.training: TrainingProgress = SilentTraining()
+
     @contextmanager
-    def step(self, name: str) -> Iterator[Advance]:
+    def step(self, name: str) -> Iterator[Progress]:
         """See `Steps.step`."""
         yield lambda done, total: None
 

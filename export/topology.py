@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import keras
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from bedside.export.backend import keras
 
 Head = Literal["softmax", "linear", "sigmoid", "unknown"]
 

@@ -58,8 +58,9 @@ def train(
 ) -> TrainingResult:
     """Train with Adam and categorical cross-entropy; the weights of the best epoch are left in `model`.
 
-    The state is kept below `work_dir` in a folder named by a digest over recipe, initial weights and data. A call
-    that was interrupted, even by SIGKILL, is continued by the next one at the epoch it was in; a finished one
+    The state is kept below `work_dir` in a folder named by a digest over recipe, initial weights and data. A
+    call that was interrupted, even by SIGKILL, is continued by the next one at the epoch it was in; a
+    finished one
     returns at once.
 
     Args:
@@ -101,7 +102,17 @@ def train(
         )
         shown.begin(settings.epochs, len(batches), resumed or 0)
         try:
-            _fit(model, batches, validation_data, classes, weights, settings.batch, settings.epochs, keeper, resumed or 0)
+            _fit(
+                model,
+                batches,
+                validation_data,
+                classes,
+                weights,
+                settings.batch,
+                settings.epochs,
+                keeper,
+                resumed or 0,
+            )
         finally:
             shown.end()
     state = keeper.finish(model)
@@ -282,11 +293,13 @@ def _check(model: Any, classes: int, train_data: Arrays, validation_data: Arrays
             raise RecipeError(f"{name}: {len(x)} frames, {len(y)} labels", where="training")
         if tuple(x.shape[1:]) != tuple(model.input_shape[1:]):
             raise RecipeError(
-                f"{name} frames are {x.shape[1:]}, the model takes {tuple(model.input_shape[1:])}", where="training"
+                f"{name} frames are {x.shape[1:]}, the model takes {tuple(model.input_shape[1:])}",
+                where="training",
             )
         if y.min() < 0 or y.max() >= classes:
             raise RecipeError(
-                f"{name} labels go from {y.min()} to {y.max()}, the model has {classes} outputs", where="training"
+                f"{name} labels go from {y.min()} to {y.max()}, the model has {classes} outputs",
+                where="training",
             )
     absent = sorted(set(range(classes)) - set(train_data[1].tolist()))
     if absent:

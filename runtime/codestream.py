@@ -6,15 +6,22 @@ from costing gigabytes, and what tells a cut file from a whole one.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _SOS = 0xDA
-# SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC), ISO/IEC 10918-1 table B.1; F7 is JPEG-LS, ISO/IEC 14495-1.
+# SOF0..15 without DHT (C4), JPG (C8), DAC (CC), ISO/IEC 10918-1 table B.1; F7 is JPEG-LS, ISO/IEC 14495-1.
 _SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_APP0, _APP14 = 0xE0, 0xEE
+_RGB_IDS = (b"RGB", b"rgb")
 _JP2_BOX = b"\x00\x00\x00\x0cjP  "
 _SOC_SIZ = b"\xff\x4f\xff\x51"
+
+
+Colors = Literal["jfif", "ycc", "rgb", "contradiction", "unmarked"]
 
 
 class Codestream(msgspec.Struct, frozen=True):
@@ -26,6 +33,8 @@ class Codestream(msgspec.Struct, frozen=True):
         components: Samples per pixel.
         precision: Bits per sample.
         complete: Whether its end marker was found.
+        colors: What a JPEG says of its three components: `jfif` (YCbCr by the JFIF marker), `ycc` (YCbCr by
+            Adobe's), `rgb` (by Adobe's, or by their names R, G, B), `contradiction`, or `unmarked`.
     """
 
     width: int
@@ -33,6 +42,7 @@ class Codestream(msgspec.Struct, frozen=True):
     components: int
     precision: int
     complete: bool
+    colors: Colors = "unmarked"
 
 
 def parse_jpeg(data: bytes) -> Codestream | None:
@@ -46,34 +56,37 @@ def parse_jpeg(data: bytes) -> Codestream | None:
     """
     if data[:2] != _SOI:
         return None
-    header: tuple[int, int, int, int] | None = None
+    found: Codestream | None = None
+    jfif = ycc = rgb = complete = False
     position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return None
+    while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
+        if marker == 0xFF or marker in _STANDALONE:  # fill byte, or a marker without parameters
+            position += 1 if marker == 0xFF else 2
             continue
-        if marker in _STANDALONE:
-            position += 2
-            continue
+        if marker == _SOS:
+            # Entropy-coded data cannot hold FF D9 (B.1.1.5): the first one behind a scan header is the end.
+            complete = data.find(_EOI, position) >= 0
+            break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
+        segment = data[position + 4 : position + 2 + length]
         if length < 2:
             return None
-        if marker in _SOF and position + 10 <= len(data):
-            fields = data[position + 4 : position + 10]
-            header = (
-                int.from_bytes(fields[3:5], "big"),
-                int.from_bytes(fields[1:3], "big"),
-                fields[5],
-                fields[0],
-            )
-        if marker == _SOS:
-            # Entropy-coded data cannot hold FF D9 (B.1.1.5), so the first one behind a scan header is the end.
-            return None if header is None else Codestream(*header, complete=data.find(_EOI, position) >= 0)
+        if marker == _APP0 and segment.startswith(b"JFIF"):
+            jfif = True
+        elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
+            ycc, rgb = ycc or segment[11] == 1, rgb or segment[11] == 0
+        elif marker in _SOF and len(segment) >= 6:
+            height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+            found = Codestream(width, height, segment[5], segment[0], complete=False)
+            rgb = rgb or segment[6:15:3] in _RGB_IDS
         position += 2 + length
-    return None if header is None else Codestream(*header, complete=False)
+    if found is None:
+        return None
+    colors: Colors = "jfif" if jfif else "ycc" if ycc else "rgb" if rgb else "unmarked"
+    if rgb and colors != "rgb":
+        colors = "contradiction"
+    return msgspec.structs.replace(found, complete=complete, colors=colors)
 
 
 def parse_jpeg2000(data: bytes) -> Codestream | None:

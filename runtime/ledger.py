@@ -45,6 +45,9 @@ class Ledger:
 
     Which frames are in flight is remembered one by one, so that a frame that is settled twice, or never captured,
     is an error where it happens and not a wrong sum at the end.
+
+    A closed ledger does not change any more. A thread that hung in a driver may return after that, with a frame in
+    its hands that was written off or never counted: it may go on settling it, to no effect.
     """
 
     def __init__(self) -> None:
@@ -53,6 +56,7 @@ class Ledger:
         self._processed = 0
         self._in_flight: set[int] = set()
         self._columns: dict[Reason, int] = {}
+        self._closed = False
 
     def capture(self, seq: int) -> None:
         """A frame was captured.
@@ -61,6 +65,8 @@ class Ledger:
             ValueError: `seq` is in flight already.
         """
         with self._lock:
+            if self._closed:
+                return
             if seq in self._in_flight:
                 raise ValueError(f"frame {seq} is captured twice")
             self._captured += 1
@@ -73,8 +79,9 @@ class Ledger:
             ValueError: `seq` is not in flight.
         """
         with self._lock:
-            self._leave(seq)
-            self._processed += 1
+            if not self._closed:
+                self._leave(seq)
+                self._processed += 1
 
     def lose(self, seq: int, reason: Reason) -> None:
         """This frame has no result, and why.
@@ -83,8 +90,12 @@ class Ledger:
             ValueError: `seq` is not in flight.
         """
         with self._lock:
-            self._leave(seq)
-            self._columns[reason] = self._columns.get(reason, 0) + 1
+            if not self._closed:
+                self._leave(seq)
+                self._add(reason, 1)
+
+    def _add(self, reason: Reason, count: int) -> None:
+        self._columns[reason] = self._columns.get(reason, 0) + count
 
     def _leave(self, seq: int) -> None:
         try:
@@ -93,11 +104,12 @@ class Ledger:
             raise ValueError(f"frame {seq} is not in flight") from None
 
     def close(self) -> LedgerSnapshot:
-        """Whatever is still in flight becomes `dropped(shutdown)`; the last snapshot."""
+        """Whatever is still in flight becomes `dropped(shutdown)`; the last snapshot. May be called more than once."""
         with self._lock:
-            leftovers = list(self._in_flight)
-        for seq in leftovers:
-            self.lose(seq, Dropped.SHUTDOWN)
+            if self._in_flight:
+                self._add(Dropped.SHUTDOWN, len(self._in_flight))
+                self._in_flight.clear()
+            self._closed = True
         return self.snapshot()
 
     def snapshot(self) -> LedgerSnapshot:

@@ -20,8 +20,11 @@ from bedside.runtime.protocols import Sink, Source, SourceInfo
 from bedside.runtime.result import SCHEMA, Anchor, Dropped, Failed, Outcome, Reason, Result, TaskResult, Withheld
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder
 
-#: How long a stream that ends waits for its source to return from `read`, in seconds.
+#: How long a stream that is stopped waits for its source and its sinks to return, in seconds.
 SHUTDOWN_S = 1.0
+
+#: How long sinks may take for what they hold when a stream ends by itself, in seconds.
+FLUSH_S = 30.0
 
 STAGES = ("preprocess", "invoke", "decode", "age")
 
@@ -126,6 +129,7 @@ class Pipeline:
         self._on_result = on_result
         self._anchor = Anchor(self._clock.now_ns(), self._clock.unix_ns())
         self._stop = threading.Event()
+        self._asked = threading.Event()
         self._opened = threading.Event()
         self._prepared = threading.Event()
         self._crash: BaseException | None = None
@@ -140,11 +144,13 @@ class Pipeline:
     def stop(self) -> None:
         """End the stream soon: what waits is dropped and counted. Any thread may call it."""
         self._stop.set()
-        self._source.cancel()
-        mailbox = self._mailbox
-        if mailbox is not None:
-            for frame in mailbox.drain():
-                self._lose(frame, Dropped.SHUTDOWN)
+        self._asked.set()
+        self._cancel_source()
+        self._drain()
+        for delivery in self._deliveries:
+            delivery.interrupt(SHUTDOWN_S)
+        # A source or a sink may hang in `open`.
+        self._opened.set()
 
     def run(self) -> StreamSummary:
         """Process the stream to its end.
@@ -167,12 +173,13 @@ class Pipeline:
             self._infer()
         finally:
             self._stop.set()
-            if self._mailbox is not None:
-                for frame in self._mailbox.drain():
-                    self._lose(frame, Dropped.SHUTDOWN)
+            self._cancel_source()
+            self._drain()
+            for delivery in self._deliveries:
+                delivery.begin_close()
             # A driver may block in `read` for ever; the thread is a daemon, and shutdown does not wait for it.
             capture.join(SHUTDOWN_S)
-            summaries = tuple(d.close() for d in self._deliveries)
+            summaries = tuple(d.close(FLUSH_S) for d in self._deliveries)
             ledger = self.ledger.close()
         if self._crash is not None:
             raise self._crash
@@ -187,19 +194,29 @@ class Pipeline:
         if policy == "latest" and self._limits.max_age_ms is not None:
             self._max_age_ns = int(self._limits.max_age_ms * 1e6)
         self._mailbox = Mailbox(policy)
-        opened: list[Delivery] = []
-        try:
-            for sink in self._sinks:
-                delivery = Delivery(sink, wait=policy == "all" and (sink.durable or not info.live))
-                opened.append(delivery)
-                delivery.open(info)
-        finally:
-            self._deliveries = tuple(opened)
+        for sink in self._sinks:
+            delivery = Delivery(sink, wait=policy == "all" and (sink.durable or not info.live))
+            # Known before it opens, and `_asked` looked at after it is known, so that `stop` reaches it.
+            self._deliveries = (*self._deliveries, delivery)
+            if self._asked.is_set():
+                delivery.interrupt(SHUTDOWN_S)
+            delivery.open(info)
 
     def _end_with(self, error: BedsideError) -> None:
         if self._error is None:
             self._error = error
         self._stop.set()
+
+    def _cancel_source(self) -> None:
+        try:
+            self._source.cancel()
+        except Exception as error:  # whatever a source does, the rest of the shutdown has to happen
+            self._crash = self._crash or error
+
+    def _drain(self) -> None:
+        if self._mailbox is not None:
+            for frame in self._mailbox.drain():
+                self._lose(frame, Dropped.SHUTDOWN)
 
     # Capture thread.
 
@@ -213,13 +230,22 @@ class Pipeline:
             if self._mailbox is not None:
                 self._capture_all(self._mailbox)
         except BedsideError as error:
-            self._end_with(error)
+            # What was captured before it is still worth a result: the stream ends when the mailbox is empty.
+            self._error = self._error or error
         except BaseException as error:  # a bug in a source must surface in `run`, not die with this thread
             self._crash = error
         finally:
             if self._mailbox is not None:
                 self._mailbox.close()
+            self._close_source()
+
+    def _close_source(self) -> None:
+        try:
             self._source.close()
+        except BedsideError as error:
+            self._error = self._error or error
+        except BaseException as error:
+            self._crash = self._crash or error
 
     def _capture_all(self, mailbox: Mailbox) -> None:
         limits = self._limits
@@ -234,9 +260,10 @@ class Pipeline:
             try:
                 frame = self._source.read()
             except FrameError:
-                self.ledger.capture(captured)
-                self.ledger.lose(captured, Failed.UNDECODABLE)
                 captured += 1
+                # It has no frame to ask for its number; a negative one is nobody else's.
+                self.ledger.capture(-captured)
+                self.ledger.lose(-captured, Failed.UNDECODABLE)
                 continue
             if frame is None:
                 return
@@ -256,9 +283,9 @@ class Pipeline:
 
     def _infer(self) -> None:
         mailbox = self._mailbox
-        if mailbox is None or self._error is not None:
+        if mailbox is None:
             return
-        while True:
+        while not self._stop.is_set():
             frame = mailbox.get()
             if frame is None:
                 return
@@ -266,8 +293,6 @@ class Pipeline:
                 self._process(frame)
             finally:
                 frame.release()
-            if self._error is not None:
-                return
 
     def _process(self, frame: Frame) -> None:
         clock = self._clock

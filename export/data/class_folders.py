@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bedside.export.data.files import (
-    DICOM_SUFFIXES,
-    IMAGE_SUFFIXES,
     digests,
     existing_folder,
     group_of,
     image_loader,
-    only,
+    is_dicom_object,
+    is_image,
     visible_files,
     visible_folders,
 )
@@ -22,6 +21,8 @@ from bedside.export.data.splitting import Fractions, make_data
 from bedside.export.data.types import SPLITS, ClassificationData, Item, Progress, SplitName
 from bedside.export.recipe import ClassFoldersData
 from bedside.runtime.errors import RecipeError
+
+Wanted = Callable[[Path], bool]
 
 #: What split folders are called in the wild.
 _SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -79,7 +80,7 @@ def load_class_folders(
         RecipeError: See `bedside.export.data.loading.load_data`.
     """
     folder = existing_folder(root, recipe.path)
-    tree = find_classes(folder, recipe.labels, IMAGE_SUFFIXES, "images")
+    tree = find_classes(folder, recipe.labels, is_image, "images")
     checksums = digests([f.path for f in tree.files], progress)
     by_folder = recipe.group is None and any("/" in f.below for f in tree.files)
     items = []
@@ -113,15 +114,13 @@ def load_class_folders(
     )
 
 
-def find_classes(
-    folder: Path, labels: Sequence[str] | None, suffixes: frozenset[str], kind: str
-) -> ClassTree:
+def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kind: str) -> ClassTree:
     """Find class folders, and split folders above them where there are.
 
     Args:
         folder: The root.
         labels: Order of the classes; None: sorted by name.
-        suffixes: Of the files that count.
+        wanted: Which files count.
         kind: What they are, for errors.
 
     Raises:
@@ -138,15 +137,17 @@ def find_classes(
     else:
         roots, missing = [(folder, None)], ["holdout", "validation"]
     found = sorted({child.name for top, _ in roots for child in visible_folders(top)})
-    order = _order(found, labels, folder, kind, suffixes)
+    order = _order(found, labels, folder, kind, wanted)
     files, strays = [], 0
     for top, split in roots:
         for label, name in enumerate(order):
             below = top / name
             listed = visible_files(below) if below.is_dir() else []
             if not below.is_dir():
-                raise RecipeError(f"class {name!r} has no samples in {top.name!r}: no such folder", where=str(folder))
-            kept = _kept(listed, suffixes, kind, name, below)
+                raise RecipeError(
+                    f"class {name!r} has no samples in {top.name!r}: no such folder", where=str(folder)
+                )
+            kept = _kept(listed, wanted, kind, name, below)
             strays += len(listed) - len(kept)
             # Of a split that has to be drawn, the training folder's files are free to go there.
             own = None if split == "train" and missing else split
@@ -156,36 +157,44 @@ def find_classes(
                 )
                 for path in kept
             ]
-    notes = (f"{strays} files in class folders are no {kind} by their name and were left aside",) if strays else ()
+    notes = (f"{strays} files in class folders are no {kind} and were left aside",) if strays else ()
     draw: tuple[SplitName, ...] = tuple(s for s in ("holdout", "validation") if s in missing)  # type: ignore[misc]
     return ClassTree(order, tuple(files), draw, notes)
 
 
 def _order(
-    found: list[str], labels: Sequence[str] | None, folder: Path, kind: str, suffixes: frozenset[str]
+    found: list[str], labels: Sequence[str] | None, folder: Path, kind: str, wanted: Wanted
 ) -> tuple[str, ...]:
     if labels is not None:
         for name in (n for n in found if n not in labels):
             raise RecipeError(
-                f"folder {name!r} is not in data.labels", where=str(folder), hint=f"data.labels: {', '.join(labels)}"
+                f"folder {name!r} is not in data.labels",
+                where=str(folder),
+                hint=f"data.labels: {', '.join(labels)}",
             )
         for name in (n for n in labels if n not in found):
             raise RecipeError(f"class {name!r} has no samples: no such folder", where=str(folder))
         return tuple(labels)
     if len(found) < 2:
-        loose = sum(f.suffix.lower() in suffixes for f in visible_files(folder))
+        loose = sum(wanted(file) for file in visible_files(folder))
         raise RecipeError(
-            f"{len(found)} class folder{'s' * (len(found) != 1)}, at least 2 are needed; {loose} {kind} below it",
+            f"{len(found)} class folder{'s' * (len(found) != 1)}, at least 2 are needed; "
+            f"{loose} {kind} below it",
             where=str(folder),
             hint="put the files of each class into a folder with the name of the class",
         )
     return tuple(found)
 
 
-def _kept(listed: list[Path], suffixes: frozenset[str], kind: str, name: str, below: Path) -> list[Path]:
-    try:
-        return only(listed, suffixes, kind, below)
-    except RecipeError as error:
-        dicom = suffixes is IMAGE_SUFFIXES and any(f.suffix.lower() in DICOM_SUFFIXES for f in listed)
-        hint = 'these are DICOM objects: data.kind = "dicom-folders"' if dicom else error.hint
-        raise RecipeError(f"class {name!r} has no samples: {error.what}", where=error.where, hint=hint) from None
+def _kept(listed: list[Path], wanted: Wanted, kind: str, name: str, below: Path) -> list[Path]:
+    kept = [file for file in listed if wanted(file)]
+    if kept:
+        return kept
+    there = sorted({file.suffix.lower() or "no suffix" for file in listed})
+    what = f"no {kind}" + (f", only files with {', '.join(there[:6])}" if there else ", the folder is empty")
+    hint = ""
+    if wanted is is_image and any(is_dicom_object(file) for file in listed):
+        hint = 'these are DICOM objects: data.kind = "dicom-folders"'
+    elif any(is_image(file) for file in listed):
+        hint = 'these are images: data.kind = "class-folders"'
+    raise RecipeError(f"class {name!r} has no samples: {what}", where=str(below), hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from bedside.export.data.types import Loader, Progress
+from bedside.runtime.dicom import is_dicom
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.frame import Color, Pixels
 
@@ -35,7 +36,9 @@ def visible_files(folder: Path) -> list[Path]:
 def visible_folders(folder: Path) -> list[Path]:
     """The folders directly in a folder, sorted by name; hidden ones are left out."""
     return sorted(
-        p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _IGNORED_FOLDERS
+        p
+        for p in folder.iterdir()
+        if p.is_dir() and not p.name.startswith(".") and p.name not in _IGNORED_FOLDERS
     )
 
 
@@ -47,7 +50,9 @@ def existing_folder(root: Path | None, path: str) -> Path:
     """
     folder = resolve(root, path)
     if not folder.exists():
-        raise RecipeError("no such folder", where=str(folder), hint="data.path is relative to the data root (--data-root)")
+        raise RecipeError(
+            "no such folder", where=str(folder), hint="data.path is relative to the data root (--data-root)"
+        )
     if not folder.is_dir():
         raise RecipeError("is not a folder", where=str(folder))
     return folder
@@ -156,19 +161,13 @@ def group_of(pattern: str | None, relative: str, fallback: str) -> str:
     return (match.group(1) if match.re.groups else match.group(0)) or match.group(0)
 
 
-def only(files: Iterable[Path], suffixes: frozenset[str], kind: str, where: Path) -> list[Path]:
-    """The files with one of the suffixes; others are fine, as long as some are left.
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
-    Raises:
-        RecipeError: None is left.
-    """
-    listed = list(files)
-    kept = [f for f in listed if f.suffix.lower() in suffixes]
-    if not kept:
-        there = sorted({f.suffix.lower() or "no suffix" for f in listed})
-        raise RecipeError(
-            f"no {kind}" + (f", only files with {', '.join(there[:6])}" if there else ", it is empty"),
-            where=str(where),
-            hint=f"looked for {', '.join(sorted(suffixes))}",
-        )
-    return kept
+
+def is_dicom_object(path: Path) -> bool:
+    """Whether a file is a DICOM object: by its name, or by its preamble where it has no suffix of its own."""
+    if path.name.upper() == "DICOMDIR" or is_image(path):
+        return False
+    return path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)

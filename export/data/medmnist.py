@@ -1,6 +1,7 @@
 """An `.npz` in MedMNIST's layout: `{train,val,test}_images` and `{train,val,test}_labels`.
 
-Layout: MedMNIST v2 (Yang et al., Scientific Data 2023), `(N, S, S) uint8` grey or `(N, S, S, 3) uint8` RGB, labels
+Layout: MedMNIST v2 (Yang et al., Scientific Data 2023), `(N, S, S) uint8` grey or `(N, S, S, 3) uint8` RGB,
+    labels
 `(N, 1)` integers. Its `test` split is the holdout.
 """
 
@@ -42,8 +43,8 @@ def load_medmnist(
 ) -> ClassificationData:
     """Frames of an `.npz`. A split that the file lacks is drawn from its training split.
 
-    Published sets hold a few identical pictures in two splits. Those are taken out of training (or validation),
-    never out of the holdout, and counted in the notes.
+    Published sets hold a few identical pictures in two splits. Those are taken out of training (or
+    validation), never out of the holdout, and counted in the notes.
 
     Raises:
         RecipeError: See `bedside.export.data.loading.load_data`.
@@ -52,11 +53,15 @@ def load_medmnist(
     arrays = _read(file)
     parts = [_part(file, arrays, prefix, split) for prefix, split in _SPLITS if f"{prefix}_images" in arrays]
     if not parts or parts[0].prefix != "train":
-        raise RecipeError("has no train_images", where=str(file), hint=f"its arrays: {', '.join(sorted(arrays)) or 'none'}")
+        raise RecipeError(
+            "has no train_images", where=str(file), hint=f"its arrays: {', '.join(sorted(arrays)) or 'none'}"
+        )
     classes = 1 + max(int(part.labels.max()) for part in parts)
     labels = recipe.labels or tuple(f"class {index}" for index in range(max(classes, 2)))
     if classes > len(labels):
-        raise RecipeError(f"labels go up to {classes - 1}, data.labels names {len(labels)} classes", where=str(file))
+        raise RecipeError(
+            f"labels go up to {classes - 1}, data.labels names {len(labels)} classes", where=str(file)
+        )
     present = {part.split for part in parts}
     draw: list[SplitName] = [s for s in ("holdout", "validation") if s not in present]  # type: ignore[misc]
     items: list[Item] = []
@@ -82,7 +87,9 @@ def load_medmnist(
             )
     notes = ["groups: none in the file, identical pictures only"]
     if dropped:
-        notes.append(f"{dropped} pictures left out of training or validation: identical ones are in a later split")
+        notes.append(
+            f"{dropped} pictures left out of training or validation: identical ones are in a later split"
+        )
     return make_data(
         items,
         labels,
@@ -112,7 +119,9 @@ def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
         hint = "data.path is relative to the data root (--data-root)"
         raise RecipeError("no such file", where=str(file), hint=hint) from None
     except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecipeError(f"cannot be read: {error}", where=str(file), hint="arrays of plain numbers, no pickle") from None
+        raise RecipeError(
+            f"cannot be read: {error}", where=str(file), hint="arrays of plain numbers, no pickle"
+        ) from None
 
 
 def _part(file: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, split: SplitName) -> _Part:
@@ -134,13 +143,18 @@ def _part(file: Path, arrays: dict[str, npt.NDArray[Any]], prefix: str, split: S
         )
     if labels.dtype.kind not in "iu" or labels.size != len(images):
         raise RecipeError(
-            f"{prefix}_labels: {labels.dtype} {labels.shape}, expected {len(images)} integers", where=str(file)
+            f"{prefix}_labels: {labels.dtype} {labels.shape}, expected {len(images)} integers",
+            where=str(file),
         )
     if len(images) == 0:
         raise RecipeError("has no frames", where=where)
     flat = labels.reshape(-1).astype(np.int64)
     if flat.min() < 0 or flat.max() > 4095:
-        raise RecipeError(f"{prefix}_labels: {flat.min()} to {flat.max()}, expected 0 to 4095", where=str(file))
+        raise RecipeError(
+            f"{prefix}_labels: {flat.min()} to {flat.max()}, expected 0 to 4095", where=str(file)
+        )
     shape = repr(images.shape[1:]).encode()
-    checksums = [hashlib.sha256(shape + np.ascontiguousarray(picture).tobytes()).hexdigest() for picture in images]
+    checksums = [
+        hashlib.sha256(shape + np.ascontiguousarray(picture).tobytes()).hexdigest() for picture in images
+    ]
     return _Part(prefix, split, images, flat, checksums)

@@ -1,13 +1,14 @@
 """Splits: by group, stratified as well as groups allow, stable under a seed, and free of shared content.
 
 Which group goes where is decided class by class, the class with the fewest groups first (iterative
-stratification, Sechidis et al., ECML PKDD 2011, with groups in the place of samples). Within a class the order is
-that of a seeded hash of the group's name, so a group that is added later moves few others.
+stratification, Sechidis et al., ECML PKDD 2011, with groups in the place of samples). Within a class the
+order is that of a seeded hash of the group's name, so a group that is added later moves few others.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -53,8 +54,8 @@ def make_data(
         notes: Handed on, ours added.
 
     Raises:
-        RecipeError: A group or a content is fixed in two splits, a key appears twice, or a class is missing from a
-            split.
+        RecipeError: A group or a content is fixed in two splits, a key appears twice, or a class is missing
+            from a split.
     """
     ordered = sorted(items, key=lambda item: item.key)
     _check_keys(ordered)
@@ -89,7 +90,7 @@ def make_split(name: SplitName, items: Sequence[Item]) -> Split:
 
 
 def _check_keys(items: Sequence[Item]) -> None:
-    for before, after in zip(items, items[1:], strict=False):
+    for before, after in itertools.pairwise(items):
         if before.key == after.key:
             raise RecipeError(
                 f"{after.key} is named twice",
@@ -113,10 +114,10 @@ def _join_by_content(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
     joined = twofold = 0
     for item in items:
         twin = first.setdefault(item.sha256, item)
+        if twin.split is not None and item.split is not None and twin.split != item.split:
+            raise _leak(twin, item, twin.split, item.split)
         a, b = root(twin.group), root(item.group)
         if a != b:
-            if item.split != twin.split and None not in (item.split, twin.split):
-                raise _leak(twin, item, twin.split or "", item.split or "")
             joined += 1
             parent[max(a, b)] = min(a, b)
         twofold += twin.label != item.label
@@ -166,7 +167,9 @@ def _draw(
         total = sum(counts[label] for counts in per_group.values())
         for position, split in enumerate(draw):
             have = sum(per_group[g][label] for g, s in assigned.items() if s == split)
-            needy = [s for s in (*draw[position + 1 :], "train") if not _present(label, s, assigned, per_group)]
+            needy = [
+                s for s in (*draw[position + 1 :], "train") if not _present(label, s, assigned, per_group)
+            ]
             picked = _pick(free, per_group, label, fractions.of(split) * total - have, len(needy), have == 0)
             for group in picked:
                 assigned[group] = split
@@ -175,7 +178,9 @@ def _draw(
             assigned[group] = "train"
 
 
-def _present(label: int, split: str, assigned: dict[str, SplitName], per_group: dict[str, Counter[int]]) -> bool:
+def _present(
+    label: int, split: str, assigned: dict[str, SplitName], per_group: dict[str, Counter[int]]
+) -> bool:
     return any(s == split and per_group[g][label] for g, s in assigned.items())
 
 
@@ -211,7 +216,9 @@ def _pick(
     return picked
 
 
-def _check_classes(splits: dict[SplitName, Split], groups: dict[str, list[Item]], labels: Sequence[str]) -> None:
+def _check_classes(
+    splits: dict[SplitName, Split], groups: dict[str, list[Item]], labels: Sequence[str]
+) -> None:
     for index, label in enumerate(labels):
         of_class = sum(any(item.label == index for item in members) for members in groups.values())
         if of_class == 0:
@@ -221,8 +228,8 @@ def _check_classes(splits: dict[SplitName, Split], groups: dict[str, list[Item]]
                 raise RecipeError(
                     f"class {label!r} has no samples in the {split.name} split",
                     where="data",
-                    hint=f"it has {of_class} group{'s' * (of_class > 1)}; every split needs one of its own. More data, or a finer "
-                    "grouping where frames really are independent (data.group)",
+                    hint=f"it has {of_class} group{'s' * (of_class > 1)}, and every split needs one of its own: "
+                    "more data, or a finer data.group where frames really are independent",
                 )
 
 

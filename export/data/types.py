@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -12,9 +12,7 @@ import numpy.typing as npt
 from bedside.runtime.bundle.manifest import DataSource, InputSpec
 from bedside.runtime.errors import BedsideError, RecipeError
 from bedside.runtime.frame import Color, Pixels
-
-if TYPE_CHECKING:
-    from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.preprocess import Preprocessor
 
 SplitName = Literal["train", "validation", "holdout"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "holdout")
@@ -32,7 +30,8 @@ class Item(msgspec.Struct, frozen=True):
         label: Index into the labels.
         group: Frames of one group (subject, sequence, video, DICOM object) never end up in two splits.
         load: Reads it: `(H, W, C) uint8` and its channel order. Raises `RecipeError` that names the file.
-        sha256: Of the content: file bytes, array bytes, or a generator's parameters. Equal content, equal digest.
+        sha256: Of the content: file bytes, array bytes, or a generator's parameters. Equal content, equal
+            digest.
         split: The split it has to be in, None where it may be drawn.
     """
 
@@ -107,7 +106,9 @@ def to_arrays(
         RecipeError: Items cannot be read or preprocessed: the first few are named, and how many there are.
     """
     if spec.dtype != "uint8" or spec.layout != "nhwc":
-        raise RecipeError(f"data sets become uint8 nhwc arrays; this input is {spec.dtype} {spec.layout}", where="input")
+        raise RecipeError(
+            f"data sets become uint8 nhwc arrays; this input is {spec.dtype} {spec.layout}", where="input"
+        )
     x = np.empty((len(split.items), *spec.shape[1:]), np.uint8)
     y = np.array([item.label for item in split.items], np.int64)
     bad: list[str] = []
@@ -121,7 +122,8 @@ def to_arrays(
             progress(index + 1, len(split.items))
     if bad:
         raise RecipeError(
-            f"{len(bad)} of {len(split.items)} items of the {split.name} split cannot be read: {'; '.join(bad[:3])}",
+            f"{len(bad)} of {len(split.items)} items of the {split.name} split cannot be read: "
+            f"{'; '.join(bad[:3])}",
             where="data",
             hint="repair or remove them; nothing is skipped silently",
         )

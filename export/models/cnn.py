@@ -11,7 +11,8 @@ from bedside.runtime.errors import RecipeError
 FILTERS = (32, 64, 128)
 #: Units of the hidden dense layer at width multiplier 1.
 DENSE = 128
-#: Smallest side that leaves a pixel after three times "3x3 without padding, then halve": 22 -> 20/2 -> 8/2 -> 2/2.
+#: Smallest side that leaves a pixel after three times "3x3 without padding, then halve": 22 -> 20/2 -> 8/2 ->
+#: 2/2.
 SMALLEST_SIDE = 22
 
 
@@ -27,18 +28,18 @@ def textbook_cnn(
 ) -> Any:
     """Three 3x3 convolutions, each followed by 2x2 max pooling, then two dense layers.
 
-    Input `(N, height, width, channels) float32`, pixels 0 to 255; the division by 255 is the first layer, so that
-    it travels with every variant. Convolutions are `valid` (no padding), as in the textbooks and as Keras has it
-    by default: a side of `s` pixels becomes `(s - 2) // 2` at every step, 224 becomes 26 and the flattened vector
-    86,528. Output `(N, classes) float32`, a softmax.
+    Input `(N, height, width, channels) float32`, pixels 0 to 255; the division by 255 is the first layer, so
+    that it travels with every variant. Convolutions are `valid` (no padding), as in the textbooks and as
+    Keras has it by default: a side of `s` pixels becomes `(s - 2) // 2` at every step, 224 becomes 26 and the
+    flattened vector 86,528. Output `(N, classes) float32`, a softmax.
 
     Args:
         width: Of the input, in pixels.
         height: Of the input, in pixels.
         channels: 1 or 3.
         classes: At least 2.
-        width_multiplier: Scales the filters (Howard et al., MobileNets, 2017, section 3.3), and the dense layer
-            where `dense` is None.
+        width_multiplier: Scales the filters (Howard et al., MobileNets, 2017, section 3.3), and the dense
+            layer where `dense` is None.
         dense: Units of the hidden dense layer.
         seed: Makes the initial weights the same in every process; None: drawn anew.
 
@@ -75,7 +76,9 @@ def textbook_cnn(
     x = layers.Flatten(name="flatten")(x)
     hidden = dense if dense is not None else scaled(DENSE, width_multiplier)
     x = layers.Dense(hidden, activation="relu", kernel_initializer=initializer(4), name="dense")(x)
-    outputs = layers.Dense(classes, activation="softmax", kernel_initializer=initializer(5), name="probabilities")(x)
+    outputs = layers.Dense(
+        classes, activation="softmax", kernel_initializer=initializer(5), name="probabilities"
+    )(x)
     return keras.Model(inputs, outputs, name="textbook_cnn")
 
 

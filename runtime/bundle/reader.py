@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import os
+import re
 import stat
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +78,8 @@ class Bundle:
         Raises:
             BundleError: Its content is not what `bundle.json` says, or it cannot be read.
         """
+        if name not in self._files:
+            raise BundleError(f"bundle.json names no member {name!r}", where=str(self.path))
         try:
             data = self._container.read(name)
         except ValueError as error:
@@ -123,49 +128,73 @@ def open_bundle(path: str | Path, limits: container.Limits = container.LIMITS) -
     """
     path = Path(path)
     hint = "give the path of a .bedside file"
+    not_regular = BundleError("is no regular file", where=str(path), hint=hint)
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise BundleError("is no regular file", where=str(path), hint=hint)
-        file = path.open("rb")
+        # A pipe would block in `open`, and opening a device may do something: look first.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise not_regular
+        file = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115 - Path.open takes no opener
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise BundleError(f"cannot be opened: {what}", where=str(path), hint=hint) from None
     try:
+        # And again at the open file, which may be another one by now.
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise not_regular
         return Bundle(path, file, limits)
     except BaseException:
         file.close()
         raise
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+#: What `np.save` writes for plain numbers, and nothing else: numpy's own reader evaluates literals, reads headers of
+#: files that Python 2 wrote, and leaks tokenizer errors and warnings on hostile ones.
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '(\|b1|\|u1|\|i1|<[uif][248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,9}, ?)*\d{0,9})\), \} *\n"
+)
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+_MAX_AXES = 8
+
+
 def load_npy(data: bytes) -> npt.NDArray[Any]:
-    """Read `.npy` bytes, version 1.0, C order, of plain numbers.
+    """Read `.npy` bytes: version 1.0, C order, little-endian plain numbers (numpy enhancement proposal 1).
+
+    Returns:
+        A read-only view of `data`.
 
     Raises:
         ValueError: It is anything else, or its header promises more or less than there is.
     """
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise ValueError(f".npy version {version} (1.0 expected)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise ValueError(f"not an .npy file: {str(error)[:120]}") from None
-    if fortran or dtype.hasobject or dtype.kind not in "uifb":
-        raise ValueError(f"an array of {dtype} in {'Fortran' if fortran else 'C'} order is not allowed")
-    count = 1
-    for n in shape:
-        count *= n
-    body = memoryview(data)[stream.tell() :]
-    if min(shape, default=1) < 1 or count * dtype.itemsize != len(body):
-        raise ValueError(f"its header says {list(shape)} {dtype}, its body has {len(body)} bytes")
-    return np.frombuffer(body, dtype).reshape(shape)
+    begin = len(_NPY_MAGIC) + 2
+    if len(data) < begin or not data.startswith(_NPY_MAGIC):
+        raise ValueError("not an .npy file of version 1.0")
+    end = begin + int.from_bytes(data[begin - 2 : begin], "little")
+    header = _NPY_HEADER.fullmatch(data, begin, end)
+    if end > len(data) or header is None:
+        raise ValueError("the .npy header is not one that np.save writes for plain numbers")
+    if header[2] == b"True":
+        raise ValueError("an .npy in Fortran order is not allowed")
+    dtype = np.dtype(header[1].decode("ascii"))
+    shape = tuple(int(n) for n in header[3].split(b",") if n.strip())
+    size = math.prod(shape) * dtype.itemsize
+    if len(shape) > _MAX_AXES or min(shape, default=1) < 1 or size != len(data) - end:
+        raise ValueError(f"the .npy header says {list(shape)} {dtype}, its body has {len(data) - end} bytes")
+    return np.frombuffer(data, dtype, offset=end).reshape(shape)
 
 
 def dump_npy(array: npt.NDArray[Any]) -> bytes:
-    """`.npy` bytes, version 1.0, C order, little-endian."""
+    """`.npy` bytes that `load_npy` reads: version 1.0, C order, little-endian.
+
+    Raises:
+        ValueError: It is empty, or not of plain numbers.
+    """
+    plain = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
     stream = io.BytesIO()
-    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     np.lib.format.write_array(stream, plain, version=(1, 0), allow_pickle=False)
-    return stream.getvalue()
+    data = stream.getvalue()
+    load_npy(data)
+    return data

@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from bedside.runtime.bundle.container import CARD
 from bedside.runtime.bundle.manifest import FORMAT_VERSION, ClassificationDecode, Manifest, Model, Variant
 
 
@@ -24,6 +25,8 @@ def check(manifest: Manifest) -> None:
     decode_task = "classification" if isinstance(kind, ClassificationDecode) else "raw"
     if decode_task not in ("raw", manifest.task):
         raise ValueError(f"task is {manifest.task!r} but models.main.decode is {decode_task!r}")
+    if manifest.card.file != CARD:
+        raise ValueError(f"card.file: {manifest.card.file!r}, the card is {CARD}")
     manifest.files()
 
 
@@ -37,6 +40,8 @@ def _check_model(where: str, model: Model) -> None:
                 raise ValueError(f"{where}.input.normalization.{key}: {len(values)} values for {spec.channels} channels")
             if not all(math.isfinite(v) for v in values):
                 raise ValueError(f"{where}.input.normalization.{key}: not finite")
+    if spec.quantization is not None and not math.isfinite(spec.quantization.scale):
+        raise ValueError(f"{where}.input.quantization.scale: not finite")
     ids = [v.id for v in model.variants]
     if len(set(ids)) != len(ids):
         raise ValueError(f"{where}.variants: an id appears twice in {ids}")
@@ -53,11 +58,16 @@ def _check_model(where: str, model: Model) -> None:
     for g in model.golden.variants:
         if len(g.outputs) != len(model.outputs):
             raise ValueError(f"{where}.golden.{g.variant}: {len(g.outputs)} outputs, the model has {len(model.outputs)}")
+    golden = [model.golden.engine.input, *(f.frame for f in model.golden.frames)]
+    golden += [output for g in model.golden.variants for output in g.outputs]
+    for ref in golden:
+        if not (ref.file.startswith("golden/") and ref.file.endswith(".npy")):
+            raise ValueError(f"{where}.golden: {ref.file!r} is no golden/*.npy")
     if isinstance(model.decode, ClassificationDecode):
         if model.decode.output >= len(model.outputs):
             raise ValueError(f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs")
         for v in model.variants:
-            classes = v.outputs[model.decode.output].shape[-1]
+            classes = math.prod(v.outputs[model.decode.output].shape)
             if classes != len(model.decode.labels):
                 raise ValueError(f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores")
 
@@ -65,8 +75,8 @@ def _check_model(where: str, model: Model) -> None:
 def _check_variant(where: str, model: Model, v: Variant) -> None:
     if v.refused is not None and v.file is not None:
         raise ValueError(f"{where}: refused, but its file {v.file!r} is shipped")
-    if v.file is not None and not v.file.endswith("." + v.format):
-        raise ValueError(f"{where}.file: {v.file!r} is not .{v.format}")
+    if v.file is not None and not (v.file.startswith("models/") and v.file.endswith("." + v.format)):
+        raise ValueError(f"{where}.file: {v.file!r} is no models/*.{v.format}")
     if len(v.outputs) != len(model.outputs):
         raise ValueError(f"{where}.outputs: {len(v.outputs)}, the model names {len(model.outputs)}")
     if len(v.inputs) != 1:
@@ -88,13 +98,14 @@ class _Header(msgspec.Struct):
     min_runtime: str
 
 
-_VERSION = re.compile(r"^\d{1,6}(\.\d{1,6}){0,2}")
+_VERSION = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?(?:\.([0-9]{1,6}))?")
 
 
-def version_tuple(text: str) -> tuple[int, ...]:
-    """`1.2.3.dev0` as `(1, 2, 3)`; an unreadable one as `(0,)`."""
+def version_tuple(text: str) -> tuple[int, int, int]:
+    """`1.2.3.dev0` as `(1, 2, 3)`, `1.2` as `(1, 2, 0)`; an unreadable one as `(0, 0, 0)`."""
     match = _VERSION.match(text)
-    return tuple(int(part) for part in match.group(0).split(".")) if match else (0,)
+    major, minor, patch = match.groups("0") if match else ("0", "0", "0")
+    return int(major), int(minor), int(patch)
 
 
 def decode(data: bytes, runtime_version: str) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,7 +37,10 @@ def write_bundle(path: str | Path, manifest: Manifest, members: Mapping[str, byt
         SinkError: The file cannot be written; nothing is left behind.
     """
     path = Path(path)
-    named = manifest.files()
+    try:
+        stored, named = encode(manifest), manifest.files()
+    except ValueError as error:
+        raise BundleError(str(error), where=str(path)) from None
     given = {n for n in members if n != container.SIGNATURES}
     if given != set(named):
         odd = sorted(given ^ set(named))[0]
@@ -45,7 +48,6 @@ def write_bundle(path: str | Path, manifest: Manifest, members: Mapping[str, byt
     for name, ref in named.items():
         if file_ref(name, members[name]) != ref:
             raise BundleError(f"member {name} is not the content that the manifest names", where=str(path))
-    stored = encode(manifest)
     with replacing(path) as file:
         try:
             container.dump({container.MANIFEST: stored, **members}, file)
@@ -58,22 +60,28 @@ def write_bundle(path: str | Path, manifest: Manifest, members: Mapping[str, byt
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the name `path` when the block ends well, synced to the disk, and vanishes when not.
 
+    A symbolic link is followed: what it points to is replaced, and the link stays.
+
     Raises:
         SinkError: The folder cannot be written, or the disk is full.
     """
     temporary: Path | None = None
     try:
+        # Else a redirected `/dev/stdout`, which is a link to a plain file, would itself be replaced.
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writing would replace a device or a pipe by a plain file; no one means that.
         if path.exists() and not path.is_file():
             raise SinkError("is no regular file", where=str(path), hint="choose another output path")
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise SinkError("is read-only", where=str(path), hint="choose another output path, or chmod it")
+        # Not `tempfile`: its files are private, and the umask cannot be read without changing it for every thread.
+        unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+        with unfinished.open("xb") as file:
+            temporary = unfinished
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None
         _sync_folder(path.parent)
@@ -84,13 +92,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-
-
-def _umask() -> int:
-    # The only portable way to read it is to set it; bundles are written by one thread at the workstation.
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 def _sync_folder(folder: Path) -> None:

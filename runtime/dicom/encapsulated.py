@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import BinaryIO
 
-from bedside.runtime.codestream import parse_jpeg, parse_jpeg2000
-from bedside.runtime.dicom.header import MAX_FRAME_BYTES, MAX_FRAMES, Header
+from bedside.runtime.codestream import Codestream, parse_jpeg, parse_jpeg2000
+from bedside.runtime.dicom.header import Header
+from bedside.runtime.dicom.limits import MAX_ENCODED_BYTES, MAX_FRAMES
 from bedside.runtime.errors import FrameError, SourceError
 
 Fragment = tuple[int, int]
@@ -14,7 +16,6 @@ Fragment = tuple[int, int]
 
 _ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _RLE = "1.2.840.10008.1.2.5"
-_MAX_ENCODED = 2 * MAX_FRAME_BYTES
 
 
 def index_frames(header: Header, stream: BinaryIO) -> tuple[tuple[Fragment, ...], ...]:
@@ -65,7 +66,7 @@ def _item(stream: BinaryIO, header: Header, size: int) -> Fragment | None:
                 where=header.path,
             )
         if at + length <= size:
-            if length > _MAX_ENCODED:
+            if length > MAX_ENCODED_BYTES:
                 raise SourceError(f"a fragment of {length} bytes is beyond the limit", where=header.path)
             return at, length
     elif not head:
@@ -99,7 +100,7 @@ def _group(
         bounds = [at.get(start) for start in starts]
         if None not in bounds and bounds[0] == 0 and bounds == sorted(set(bounds), key=lambda b: b or 0):
             cuts = [bound or 0 for bound in bounds] + [count]
-            return tuple(tuple(fragments[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))
+            return tuple(tuple(fragments[a:b]) for a, b in pairwise(cuts))
     return _group_by_marker(header, stream, fragments)
 
 
@@ -133,7 +134,7 @@ def _group_by_marker(
 
 
 def read_frame(header: Header, stream: BinaryIO, fragments: tuple[Fragment, ...]) -> bytes:
-    """The encoded bytes of one frame, refused where decoding them would not give the declared picture.
+    """The encoded bytes of one frame.
 
     Args:
         header: Of the object.
@@ -141,18 +142,33 @@ def read_frame(header: Header, stream: BinaryIO, fragments: tuple[Fragment, ...]
         fragments: Of the frame.
 
     Raises:
-        FrameError: Truncated, not of its transfer syntax, of another size, or a decompression bomb.
+        FrameError: Larger than any frame may be.
     """
-    if sum(length for _, length in fragments) > _MAX_ENCODED:
+    if sum(length for _, length in fragments) > MAX_ENCODED_BYTES:
         raise FrameError("encoded frame beyond the limit", where=header.path)
     parts = []
     for offset, length in fragments:
         stream.seek(offset)
         parts.append(stream.read(length))
-    data = b"".join(parts)
+    return b"".join(parts)
+
+
+def check_frame(header: Header, data: bytes) -> Codestream | None:
+    """Refuse a frame whose decoding would not give the declared picture, before a decoder sees it.
+
+    Args:
+        header: Of the object.
+        data: Encoded bytes of the frame.
+
+    Returns:
+        What its codestream declares, None for RLE.
+
+    Raises:
+        FrameError: Truncated, not of its transfer syntax, of another size, or a decompression bomb.
+    """
     if header.syntax == _RLE:
         _check_rle(header, data)
-        return data
+        return None
     found = parse_jpeg(data) or parse_jpeg2000(data)
     if found is None:
         raise FrameError(f"damaged frame: not a {header.syntax.name} codestream", where=header.path)
@@ -164,11 +180,11 @@ def read_frame(header: Header, stream: BinaryIO, fragments: tuple[Fragment, ...]
         )
     if not found.complete:
         raise FrameError("truncated frame: the codestream has no end marker", where=header.path)
-    return data
+    return found
 
 
 def _check_rle(header: Header, data: bytes) -> None:
-    """Walk the runs of an RLE frame (PS3.5 annex G): pydicom expands a segment before it looks at its size."""
+    """Walk the runs of an RLE frame (PS3.5 annex G): pydicom expands first and measures later."""
     pixels = header.rows * header.columns
     count = struct.unpack("<L", data[:4])[0] if len(data) >= 64 else 0
     expected = header.samples * max(1, header.bits_allocated // 8)
@@ -176,13 +192,11 @@ def _check_rle(header: Header, data: bytes) -> None:
         raise FrameError(f"{count} RLE segments, expected {expected}", where=header.path)
     bounds = (*struct.unpack(f"<{count}L", data[4 : 4 + 4 * count]), len(data))
     most = 2 * pixels + 128
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         size, at = 0, start
         while at < min(stop, len(data)) - 1 and size <= most:
             control = data[at]
             size += control + 1 if control < 128 else 257 - control if control > 128 else 0
             at += control + 2 if control < 128 else 2 if control > 128 else 1
         if not pixels <= size <= most:
-            raise FrameError(
-                f"an RLE segment expands to {size} bytes, expected {pixels}", where=header.path
-            )
+            raise FrameError(f"an RLE segment expands to {size} bytes, expected {pixels}", where=header.path)

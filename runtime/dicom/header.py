@@ -1,15 +1,15 @@
-"""The header of a DICOM object, read with hard limits and without its pixels (PS3.10 section 7, PS3.5 section 7)."""
+"""The header of a DICOM object, read with hard limits and without its pixels (PS3.5 and 3.10, section 7)."""
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from bedside.runtime.dicom.limits import MAX_FRAME_BYTES, MAX_FRAMES, MAX_ITEMS, Budget, inflate
 from bedside.runtime.dicom.vendor import vendor
 from bedside.runtime.errors import SourceError
 
@@ -17,16 +17,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.uid import UID
 
-MAX_HEADER_BYTES = 16 << 20
-MAX_HEADER_READS = 1_000_000
-MAX_ITEMS = 100_000
-MAX_INFLATED_BYTES = 512 << 20
-MAX_FRAME_BYTES = 256 << 20
-MAX_FRAMES = 1_000_000
-
 _PREAMBLE = 128
-_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _UNDEFINED = 0xFFFFFFFF
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIXEL_KEYWORDS = {
     (0x7FE0, 0x0008): "FloatPixelData",
@@ -35,20 +28,22 @@ _PIXEL_KEYWORDS = {
 }
 
 # Nothing that names a patient, a physician or a day is ever read.
-_TAGS = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber InstanceNumber Modality "
-    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames FrameIncrementPointer "
-    "Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue "
-    "PixelPaddingRangeLimit PixelPresentation PixelSpacing WindowCenter WindowWidth VOILUTFunction "
-    "RescaleIntercept RescaleSlope ModalityLUTSequence VOILUTSequence "
-    "RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor "
-    "BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData "
-    "GreenPaletteColorLookupTableData BluePaletteColorLookupTableData "
-    "SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData "
-    "SegmentedBluePaletteColorLookupTableData "
-    "FrameTime FrameTimeVector CineRate RecommendedDisplayFrameRate SequenceOfUltrasoundRegions "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
-).split()
+# fmt: off
+_KEYWORDS = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Modality",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "FrameIncrementPointer", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelPresentation",
+    "PixelSpacing", "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope",
+    "ModalityLUTSequence", "VOILUTSequence", "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
+    "FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate",
+    "SequenceOfUltrasoundRegions", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)
+# fmt: on
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -92,33 +87,6 @@ class Header(msgspec.Struct, frozen=True):
     def frame_bytes(self) -> int:
         """Decoded size of one frame as stored, in bytes."""
         return self.rows * self.columns * self.samples * max(1, self.bits_allocated // 8)
-
-
-class _Budget:
-    """A stream that never hands out more than there is, nor more than a header may take."""
-
-    def __init__(self, stream: BinaryIO, size: int, where: str) -> None:
-        self._stream, self._size, self._where = stream, size, where
-        self._bytes, self._reads = MAX_HEADER_BYTES, MAX_HEADER_READS
-
-    def read(self, count: int = -1) -> bytes:
-        left = max(0, self._size - self._stream.tell())
-        count = left if count < 0 else min(count, left)
-        self._bytes -= count
-        self._reads -= 1
-        if self._bytes < 0 or self._reads < 0:
-            raise SourceError(
-                f"the DICOM header takes more than {MAX_HEADER_BYTES >> 20} MiB or {MAX_HEADER_READS} reads",
-                where=self._where,
-                hint="the file is damaged or hostile",
-            )
-        return self._stream.read(count)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
 
 
 def is_dicom(path: Path) -> bool:
@@ -170,7 +138,7 @@ def _read_dataset(stream: BinaryIO, size: int, where: str) -> tuple[Dataset, UID
     from pydicom.filereader import read_dataset
     from pydicom.tag import Tag
 
-    guarded: Any = _Budget(stream, size, where)
+    guarded: Any = Budget(stream, size, where)
     meta = read_dataset(guarded, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     syntax = meta.get("TransferSyntaxUID")
     if syntax is None:
@@ -178,36 +146,23 @@ def _read_dataset(stream: BinaryIO, size: int, where: str) -> tuple[Dataset, UID
     if not syntax.is_transfer_syntax:
         raise SourceError(f"unknown transfer syntax {syntax}", where=where, hint="transcode the file")
     if syntax == _DEFLATED:
-        content = _inflate(stream, where)
+        content = inflate(stream, where)
         stream.close()
         stream, size = io.BytesIO(content), len(content)
-        guarded = _Budget(stream, size, where)
+        guarded = Budget(stream, size, where)
     dataset = read_dataset(
         guarded,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
         stop_when=lambda tag, vr, length: (tag.group, tag.element) in _PIXEL_KEYWORDS,
-        specific_tags=[Tag(keyword) for keyword in _TAGS],
+        specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
     )
     for element in dataset.values():
         # Sequences are parsed when they are looked at: a tiny item costs a hundred times its bytes then.
         value = element.value
-        if isinstance(value, bytes) and max(map(value.count, _ITEM_TAGS)) > MAX_ITEMS:
+        if isinstance(value, bytes) and any(value.count(tag) > MAX_ITEMS for tag in _ITEM_TAGS):
             raise SourceError(f"a sequence of more than {MAX_ITEMS} items in the DICOM header", where=where)
     return dataset, syntax, stream, size
-
-
-def _inflate(stream: BinaryIO, where: str) -> bytes:
-    """The data set of a deflated object (PS3.5 section A.5), unless it would be absurdly large."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
-        raise SourceError(
-            f"the deflated data set is larger than {MAX_INFLATED_BYTES >> 20} MiB",
-            where=where,
-            hint="store it with JPEG 2000 or RLE instead",
-        )
-    return content
 
 
 def _interpret(
@@ -243,7 +198,9 @@ def _interpret(
     return header
 
 
-def _pixel_element(dataset: Dataset, syntax: UID, stream: BinaryIO, where: str) -> tuple[str, str, int | None]:
+def _pixel_element(
+    dataset: Dataset, syntax: UID, stream: BinaryIO, where: str
+) -> tuple[str, str, int | None]:
     """Read the head of the pixel data element; leaves the stream at its value."""
     order = "<" if syntax.is_little_endian else ">"
     head = stream.read(8)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 8
 
-# `warnings.catch_warnings` swaps process-wide state, so two threads inside it would leave each other's filters
-# behind. GDCM's wrapper holds the interpreter lock anyway: nothing is lost by taking turns.
+# `warnings.catch_warnings` swaps process-wide state, so two threads inside it would leave each other's
+# filters behind. GDCM's wrapper holds the interpreter lock anyway: nothing is lost by taking turns.
 _TURN = threading.RLock()
 
 # One plugin is named, since pydicom would otherwise move on to the next one when a frame fails and the stream
@@ -60,7 +60,7 @@ def vendor(what: str, where: str, notes: list[str], *, frame: bool = False) -> I
             yield
         except BedsideError:
             raise
-        except Exception as error:  # pydicom raises whatever the broken bytes lead to, RecursionError included
+        except Exception as error:  # whatever the broken bytes lead pydicom to, RecursionError included
             kind = FrameError if frame else SourceError
             raise kind(f"{what}: {one_line(error)}", where=where) from error
         finally:
@@ -96,7 +96,7 @@ def find_decoder(syntax: UID, bits_stored: int, where: str) -> tuple[Decoder, st
     Raises:
         SourceError: Nothing here decodes it; says what to install.
     """
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import JPEGExtended12Bit
 
     silence_gdcm()

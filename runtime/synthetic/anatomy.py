@@ -192,7 +192,7 @@ def _heart(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> Pulse:
     g, deep = canvas.grid, probe.depth_mm
     canvas.echo -= 13  # lung and fat around
     _parenchyma(canvas, rng, 2.5)
-    cx, cz, tilt = rng.uniform(0.11, 0.17) * deep, rng.uniform(0.42, 0.46) * deep, rng.uniform(-0.2, 0.2)
+    cx, cz, tilt = rng.uniform(0.09, 0.13) * deep, rng.uniform(0.42, 0.46) * deep, rng.uniform(-0.2, 0.2)
     a, b, wall = rng.uniform(0.12, 0.145) * deep, rng.uniform(0.28, 0.32) * deep, rng.uniform(10, 12.5)
     # Heart coordinates: u to the side, v from apex to base, origin in the left ventricle.
     u = (g.x - np.float32(cx)) * math.cos(tilt) + (g.z - np.float32(cz)) * math.sin(tilt)

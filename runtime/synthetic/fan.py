@@ -94,11 +94,9 @@ class Fan:
         beam = np.clip((lateral + half) / (2 * half) * self.beams - 0.5, 0, self.beams - 1)
         sample = np.clip(depth / probe.depth_mm * self.samples - 0.5, 0, self.samples - 1)
         outside = np.float32(-4)
-        self._map, self._fraction = cv2.convertMaps(
-            np.where(inside, beam, outside).astype(np.float32),
-            np.where(inside, sample, outside).astype(np.float32),
-            cv2.CV_16SC2,
-        )
+        # Float maps: on one channel OpenCV 5 is faster with them than with fixed-point ones.
+        self._map_x = np.where(inside, beam, outside).astype(np.float32)
+        self._map_y = np.where(inside, sample, outside).astype(np.float32)
         self.view: Mask = np.zeros((height, width), np.bool_)
         self.view[self.box.y : self.box.y1, self.box.x : self.box.x1] = inside
 
@@ -113,7 +111,7 @@ class Fan:
             The fan's box; 0 outside the fan.
         """
         return cv2.remap(  # type: ignore[return-value]
-            polar, self._map, self._fraction, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_CONSTANT
+            polar, self._map_x, self._map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_CONSTANT
         )
 
     def _make_grid(self, sweep: int) -> Grid:

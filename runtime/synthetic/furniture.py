@@ -7,9 +7,10 @@ import math
 import cv2
 import numpy as np
 
-from bedside.runtime.frame import Pixels
+from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.geometry import Rect
 from bedside.runtime.synthetic.fan import Fan, ProbeKind
+from bedside.runtime.synthetic.scene import Mask
 
 BgrColor = tuple[int, int, int]
 
@@ -23,22 +24,26 @@ class Overlay:
     Args:
         canvas: `(H, W, 3) uint8`, black where nothing is drawn.
         box: The part that the moving picture covers.
+        color: `bgr` or `gray`: which channels the frames have.
     """
 
-    def __init__(self, canvas: Pixels, box: Rect) -> None:
-        self._canvas = canvas
-        self._gray = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY))[:, :, None]
-        rows, columns = np.nonzero(canvas[box.y : box.y1, box.x : box.x1].any(axis=2))
-        self._rows, self._columns = rows + box.y, columns + box.x
+    def __init__(self, canvas: Pixels, box: Rect, color: Color) -> None:
+        gray = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY))[:, :, None]
+        self._canvas: Pixels = gray if color == "gray" else canvas
+        around = [slice(0, box.y), slice(box.y1, None)]
+        beside = [slice(0, box.x), slice(box.x1, None)]
+        everywhere, middle = slice(None), slice(box.y, box.y1)
+        self._strips = [(rows, everywhere) for rows in around] + [(middle, columns) for columns in beside]
+        rows, columns = np.nonzero(self._canvas[box.y : box.y1, box.x : box.x1].any(axis=2))
+        self._over = (rows + box.y, columns + box.x)
+        self._ink = self._canvas[self._over]
 
-    def background(self, out: Pixels) -> None:
-        """Fill the whole of `out`, `(H, W, C) uint8`, with the graphics on black."""
-        np.copyto(out, self._canvas if out.shape[2] == 3 else self._gray)
-
-    def foreground(self, out: Pixels) -> None:
-        """Draw again what the moving picture has covered."""
-        source = self._canvas if out.shape[2] == 3 else self._gray
-        out[self._rows, self._columns] = source[self._rows, self._columns]
+    def draw(self, out: Pixels) -> None:
+        """Fill `out`, `(H, W, C) uint8`, outside the box, and draw over the picture in it."""
+        for strip in self._strips:
+            out[strip] = self._canvas[strip]
+        if len(self._ink):
+            out[self._over] = self._ink
 
 
 def text(canvas: Pixels, words: str, at: tuple[int, int], height: float, color: BgrColor) -> None:
@@ -56,7 +61,7 @@ def text(canvas: Pixels, words: str, at: tuple[int, int], height: float, color: 
     cv2.putText(canvas, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thick, cv2.LINE_AA)
 
 
-def scanner_overlay(width: int, height: int, fan: Fan, preset: str, rng: np.random.Generator) -> Overlay:
+def scanner_overlay(width: int, height: int, fan: Fan, preset: str, color: Color, rng: np.random.Generator) -> Overlay:
     """The furniture of a B-mode screen. It says SYNTHETIC, so that nobody takes the picture for a patient's."""
     canvas = np.zeros((height, width, 3), np.uint8)
     ink: BgrColor = (200, 200, 200)
@@ -93,10 +98,24 @@ def scanner_overlay(width: int, height: int, fan: Fan, preset: str, rng: np.rand
     edge = fan.box.x if fan.probe.kind == "linear" else fan.box.x + fan.box.width / 2 - first
     mark = (int(edge) - 3 * tip, fan.box.y + tip + 1)
     cv2.circle(canvas, mark, max(2, int(0.006 * width)), (220, 150, 40), -1, cv2.LINE_AA)
-    return Overlay(canvas, fan.box)
+    return Overlay(canvas, fan.box, color)
 
 
 def _skin_drop(fan: Fan) -> float:
     """Pixels from the top of the fan's box down to the skin at the centre of the probe."""
     half = math.radians(fan.probe.aperture) / 2
     return fan.probe.radius_mm * (1 - math.cos(half)) / fan.mm
+
+
+def endoscope_overlay(width: int, height: int, box: Rect, view: Mask, color: Color, rng: np.random.Generator) -> Overlay:
+    """Text beside an endoscopic picture. It says SYNTHETIC; see `scanner_overlay`."""
+    canvas = np.zeros((height, width, 3), np.uint8)
+    letter = max(5.0, height / 58)
+    left, line = max(2, int(0.012 * width)), int(letter * 2.1)
+    if width >= 200:
+        stamp = f"{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}:{rng.integers(0, 60):02d}"
+        lines = ["SYNTHETIC", "", stamp, f"CVP:{rng.integers(1, 9)}", f"Eh:A{rng.integers(1, 6)}", f"D.F:{rng.integers(1, 4)}"]
+        for number, words in enumerate(lines):
+            text(canvas, words, (left, int(0.3 * height) + number * line), letter, (190, 190, 190))
+    canvas[view] = 0  # the picture is not written on
+    return Overlay(canvas, box, color)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Protocol
@@ -184,7 +185,9 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(purpose.encode())]))
 
 
-def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]) -> F32:
+def smooth_noise(
+    rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float], *, around: bool = False
+) -> F32:
     """Zero-mean, unit-variance Gaussian noise, low-passed by a Gaussian.
 
     Args:
@@ -192,19 +195,30 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[
         shape: `(H, W)`.
         sigma: Of the low-pass, `(rows, columns)`, in samples. Above 4 samples the noise is drawn on a coarser
             grid and interpolated, which looks the same and costs a fraction.
+        around: Whether the last column continues in the first.
 
     Returns:
         `(H, W) float32`.
     """
-    steps = [max(1, int(s / 2)) for s in sigma]
-    coarse = [max(4, -(-n // step) + 4) for n, step in zip(shape, steps, strict=True)]
+    coarse = [max(4, round(n / max(1, int(s / 2)))) for n, s in zip(shape, sigma, strict=True)]
+    steps = [n / few for n, few in zip(shape, coarse, strict=True)]
     field = rng.standard_normal((coarse[0], coarse[1]), dtype=np.float32)
-    residual = [max(s / step, 0.01) for s, step in zip(sigma, steps, strict=True)]
-    field = cv2.GaussianBlur(field, (0, 0), sigmaX=residual[1], sigmaY=residual[0]).astype(np.float32)
-    if steps != [1, 1]:
-        full = (coarse[1] * steps[1], coarse[0] * steps[0])
-        field = cv2.resize(field, full, interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    field = field[: shape[0], : shape[1]]
+    low = [max(s / step, 0.01) for s, step in zip(sigma, steps, strict=True)]
+    pad = [math.ceil(4 * s) + 2 for s in low]
+    if around:
+        field = np.take(field, np.arange(-pad[1], coarse[1] + pad[1]), axis=1, mode="wrap")
+    else:
+        field = np.pad(field, ((0, 0), (pad[1], pad[1])), mode="reflect" if pad[1] < coarse[1] else "symmetric")
+    field = np.pad(field, ((pad[0], pad[0]), (0, 0)), mode="reflect" if pad[0] < coarse[0] else "symmetric")
+    field = np.asarray(cv2.GaussianBlur(field, (0, 0), sigmaX=low[1], sigmaY=low[0]))
+    # Enlarged with its margin, so that both ends are interpolated alike.
+    rows = ((np.arange(shape[0], dtype=np.float32) + 0.5) / steps[0] - 0.5 + pad[0]).astype(np.float32)
+    columns = ((np.arange(shape[1], dtype=np.float32) + 0.5) / steps[1] - 0.5 + pad[1]).astype(np.float32)
+    if coarse != list(shape):
+        map_x, map_y = np.meshgrid(columns, rows)
+        field = np.asarray(cv2.remap(field, map_x, map_y, cv2.INTER_CUBIC))
+    else:
+        field = field[pad[0] : pad[0] + shape[0], pad[1] : pad[1] + shape[1]]
     spread = float(field.std())
     return np.ascontiguousarray((field - field.mean()) / (spread if spread > 0 else 1.0), np.float32)
 

@@ -102,9 +102,9 @@ class UltrasoundScene:
         self._base_x, self._base_y = (
             a.astype(np.float32) for a in np.meshgrid(np.arange(self._fan.beams), np.arange(self._fan.samples))
         )
-        self._overlay: Overlay | None = None
+        self._overlay = Overlay(np.zeros((height, width, 3), np.uint8), self._fan.box, color)
         if furniture:
-            self._overlay = scanner_overlay(width, height, self._fan, preset, generator(seed, "furniture"))
+            self._overlay = scanner_overlay(width, height, self._fan, preset, color, generator(seed, "furniture"))
 
     def envelope(self, index: int) -> F32:
         """Detected echo amplitude before compression and warping, `(samples, beams) float32`, speckle mean about 0.89."""
@@ -126,17 +126,12 @@ class UltrasoundScene:
         if out is None:
             out = np.empty((self.height, self.width, channels), np.uint8)
         box = self._fan.box
-        if self._overlay is None:
-            out[:] = 0
-        else:
-            self._overlay.background(out)
         target = out[box.y : box.y1, box.x : box.x1]
         if channels == 3:
-            target[:] = cv2.cvtColor(fan, cv2.COLOR_GRAY2BGR)
+            cv2.cvtColor(fan, cv2.COLOR_GRAY2BGR, dst=target)
         else:
             target[:, :, 0] = fan
-        if self._overlay is not None:
-            self._overlay.foreground(out)
+        self._overlay.draw(out)
         return out
 
     def truth(self, index: int) -> Truth:

@@ -1,0 +1,1 @@
+"""Drawn frames: items of the synthetic generators, each with a scene of its own."""
