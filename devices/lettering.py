@@ -36,7 +36,7 @@ class Lettering:
         self._background = background
         self._remember = remember
         self._tiles: OrderedDict[tuple[str, int, Bgr, bool], Pixels] = OrderedDict()
-        self._scales: dict[tuple[int, bool], float] = {}
+        self._fits: dict[tuple[int, bool], tuple[float, int]] = {}
 
     def put(
         self,
@@ -125,23 +125,33 @@ class Lettering:
 
     def _draw(self, text: str, capital: int, colour: Bgr, bold: bool) -> Pixels:
         shown = drawable(text)
-        font, scale, stroke = _BOLD if bold else _FONT, self._scale(capital, bold), _stroke(capital, bold)
+        font, stroke = _BOLD if bold else _FONT, _stroke(capital, bold)
+        scale, below = self._fit(capital, bold)
         width = cv2.getTextSize(shown, font, scale, stroke)[0][0] if shown else 0
         ascent, descent = round(_ASCENT * capital), round(_DESCENT * capital)
         tile = np.empty((ascent + descent, max(1, width), 3), np.uint8)
         tile[:] = self._background
-        cv2.putText(tile, shown, (0, ascent), font, scale, colour, stroke, cv2.LINE_AA)
+        cv2.putText(tile, shown, (0, ascent - below), font, scale, colour, stroke, cv2.LINE_AA)
         return tile
 
-    def _scale(self, capital: int, bold: bool) -> float:
-        """The scale at which an H is `capital` rows high; OpenCV 4 and 5 differ, so it is measured."""
+    def _fit(self, capital: int, bold: bool) -> tuple[float, int]:
+        """The scale at which an H is `capital` rows high, and by how much it then reaches below its baseline.
+
+        OpenCV 4 and 5 differ, and in 4 the strokes add to the height, so it is measured.
+        """
         key = (capital, bold)
-        if key not in self._scales:
-            probe = np.zeros((160, 160), np.uint8)
-            cv2.putText(probe, "H", (10, 120), _BOLD if bold else _FONT, 3.0, 255, 1, cv2.LINE_AA)
-            rows = np.flatnonzero(probe.max(axis=1) > 127)
-            self._scales[key] = 3.0 * capital / (rows[-1] - rows[0] + 1)
-        return self._scales[key]
+        if key not in self._fits:
+            scale, below = capital / 21.0, 0
+            for _ in range(3):
+                probe = np.zeros((4 * capital + 40, 4 * capital + 40), np.uint8)
+                baseline = 3 * capital
+                font, stroke = _BOLD if bold else _FONT, _stroke(capital, bold)
+                cv2.putText(probe, "H", (10, baseline), font, scale, 255, stroke, cv2.LINE_AA)
+                rows = np.flatnonzero(probe.max(axis=1) > 127)
+                scale *= capital / (rows[-1] - rows[0] + 1)
+                below = int(rows[-1]) + 1 - baseline
+            self._fits[key] = (scale, below)
+        return self._fits[key]
 
 
 def drawable(text: str) -> str:

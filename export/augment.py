@@ -103,7 +103,9 @@ class Augmenter:
         gamma = 2.0 ** (rng.uniform(-1, 1) * r.gamma)
         contrast = 1.0 + rng.uniform(-1, 1) * r.contrast
         brightness = rng.uniform(-1, 1) * r.brightness * 255.0
-        tint = 1.0 + rng.uniform(-1, 1, channels) * r.tint if channels == 3 else np.ones(1)
+        tint: npt.NDArray[Any] = np.ones(channels)
+        if channels == 3:
+            tint = tint + rng.uniform(-1, 1, channels) * r.tint
         mean = float(pixels.mean())
         codes = np.arange(256, dtype=np.float32)
         tone = 255.0 * (np.clip((codes - mean) * contrast + mean + brightness, 0, 255) / 255.0) ** gamma
@@ -123,7 +125,7 @@ class Augmenter:
             quality = int(rng.integers(*_JPEG_QUALITY))
             _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
             flag = cv2.IMREAD_GRAYSCALE if pixels.shape[2] == 1 else cv2.IMREAD_COLOR
-            pixels = _channels(cv2.imdecode(data, flag), pixels)
+            pixels = _channels(np.asarray(cv2.imdecode(data, flag)), pixels)
         return pixels
 
 
@@ -156,4 +158,5 @@ def _channels(result: npt.NDArray[Any], like: Pixels) -> Pixels:
 
 
 def _uint8(values: npt.NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    whole: npt.NDArray[Any] = np.clip(np.rint(values), 0, 255)
+    return whole.astype(np.uint8)

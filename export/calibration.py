@@ -12,8 +12,8 @@ from bedside.export.data.types import Item, Progress, Split, to_arrays
 from bedside.runtime.bundle.manifest import InputSpec
 from bedside.runtime.preprocess import Preprocessor
 
-#: Fewer training frames than this are used where there are no more, and the report says so (TensorFlow's guide
-#: recommends 100 to 500: "Post-training integer quantization").
+#: Fewer training frames than this are used where there are no more, and the report says so (TensorFlow's
+#: guide recommends 100 to 500: "Post-training integer quantization").
 ENOUGH = 100
 
 
@@ -36,7 +36,8 @@ def calibrate(
 ) -> Calibration:
     """Draw frames from the training split, and from no other.
 
-    Classes take turns, and within a class its groups do, so that a long cine does not crowd out other subjects.
+    Classes take turns, and within a class its groups do, so that a long cine does not crowd out other
+    subjects.
 
     Args:
         train: The training split.
@@ -48,7 +49,9 @@ def calibrate(
     if train.name != "train":
         raise ValueError(f"calibration uses the training split, not {train.name}")
     items = draw(train.items, samples, seed)
-    subset = Split(name="train", items=tuple(items), sha256=train.sha256, groups=len({i.group for i in items}))
+    subset = Split(
+        name="train", items=tuple(items), sha256=train.sha256, groups=len({i.group for i in items})
+    )
     frames, _ = to_arrays(subset, Preprocessor(spec), spec, progress)
     note = ""
     if len(items) < ENOUGH:
@@ -81,8 +84,9 @@ def draw(items: tuple[Item, ...], samples: int, seed: int) -> list[Item]:
 def with_extremes(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The frames, then an all-0 and an all-255 one.
 
-    Without them the input scale follows the brightest pixel that was seen: frames within 0..179 gave 0.70, and the
-    device's raw pixels were silently misread. They also teach the ranges of a blank and of a saturated screen.
+    Without them the input scale follows the brightest pixel that was seen: frames within 0..179 gave 0.70,
+    and the device's raw pixels were silently misread. They also teach the ranges of a blank and of a
+    saturated screen.
     """
     shape = (1, *frames.shape[1:])
     return np.concatenate([frames, np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])

@@ -22,14 +22,17 @@ def card(outcome: ExportOutcome) -> str:
         _plain(o.intended_use) or "Not stated by the author.",
         "## What it does",
         _input(o),
-        f"It sorts a frame into one of {len(o.labels)} classes: {', '.join(_plain(label) for label in o.labels)}. "
+        f"It sorts a frame into one of {len(o.labels)} classes: "
+        f"{', '.join(_plain(label) for label in o.labels)}. "
         f"A frame that belongs to none of them still gets one of these labels.",
         f"Weights: {_plain(o.origin)}; {o.parameters:,} parameters.",
         "## Data",
         *_sources(o),
         _splits(o),
-        "No group (subject, sequence, video, object) is in two splits. Weights and calibration saw the training "
-        "split, early stopping the validation split; the numbers below are of the holdout, which nothing saw before.",
+        "No group (subject, sequence, video, object) is in two splits. Weights and calibration saw the "
+        "training "
+        "split, early stopping the validation split; the numbers below are of the holdout, which nothing "
+        "saw before.",
         "## How good it is",
         _accuracy(o),
         *_classes(o),
@@ -82,7 +85,8 @@ def _accuracy(o: ExportOutcome) -> str:
     label, recall = marks.worst
     return (
         f"The Keras model is right on {marks.correct} of {marks.samples} holdout frames: accuracy "
-        f"{marks.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson). Its worst class is {_plain(label)} "
+        f"{marks.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson). Its worst class is "
+        f"{_plain(label)} "
         f"with {recall:.1%}. Always saying the most frequent class would reach {marks.majority:.1%}."
     )
 
@@ -142,7 +146,9 @@ def _limits(o: ExportOutcome) -> list[str]:
     if confused:
         lines.append(f"- Most frequent mistakes on the holdout: {confused}.")
     lines.append("- Scores are not calibrated probabilities: 0.9 does not mean right nine times out of ten.")
-    lines.append("- Other scanners, settings, sites and patients than those in the data may give other results.")
+    lines.append(
+        "- Other scanners, settings, sites and patients than those in the data may give other results."
+    )
     return ["\n".join(lines)]
 
 
@@ -154,7 +160,10 @@ def _confusions(o: ExportOutcome) -> str:
         if truth != said and count
     ]
     top = sorted(found, key=lambda f: (-f[0], f[1], f[2]))[:3]
-    return ", ".join(f"{_plain(o.labels[truth])} taken for {_plain(o.labels[said])} ({count})" for count, truth, said in top)
+    return ", ".join(
+        f"{_plain(o.labels[truth])} taken for {_plain(o.labels[said])} ({count})"
+        for count, truth, said in top
+    )
 
 
 def _table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

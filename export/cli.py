@@ -52,8 +52,12 @@ _DICOM = (".dcm", ".dicom", ".ima")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `bedside export`."""
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe (.toml), or the name of a shipped one")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="X.bedside", help="the bundle to write")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="a recipe (.toml), or the name of a shipped one"
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="X.bedside", help="the bundle to write"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
         "--golden-from-data",
@@ -63,26 +67,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put N real holdout frames into the bundle as golden frames (default: none, drawn ones only)",
     )
     recipe = parser.add_argument_group("from a recipe")
-    recipe.add_argument("--weights", metavar="W", help="take these weights (.weights.h5 or .keras), train nothing")
-    recipe.add_argument("--data-root", metavar="DIR", help="where the recipe's paths start (default: its folder)")
-    recipe.add_argument("--work", metavar="DIR", help="keep the state of the training there, to continue from")
+    recipe.add_argument(
+        "--weights", metavar="W", help="take these weights (.weights.h5 or .keras), train nothing"
+    )
+    recipe.add_argument(
+        "--data-root", metavar="DIR", help="where the recipe's paths start (default: its folder)"
+    )
+    recipe.add_argument(
+        "--work", metavar="DIR", help="keep the state of the training there, to continue from"
+    )
     model = parser.add_argument_group("from a model made elsewhere")
-    model.add_argument("--model", metavar="M.keras", help="Sequential or functional; subclassed with --import")
+    model.add_argument(
+        "--model", metavar="M.keras", help="Sequential or functional; subclassed with --import"
+    )
     model.add_argument("--task", choices=["classification"], default="classification", help="what it does")
     model.add_argument("--data", metavar="PATH", help="class folders of images or DICOM, or a MedMNIST .npz")
-    model.add_argument("--preprocessing", choices=NAMES, help="what the model expects: 0..255, 0..1, -1..1, ...")
+    model.add_argument(
+        "--preprocessing", choices=NAMES, help="what the model expects: 0..255, 0..1, -1..1, ..."
+    )
     model.add_argument("--scale", type=float, metavar="S", help="it expects pixel * S + offset")
     model.add_argument("--offset", type=float, metavar="O", help="see --scale (default 0)")
-    model.add_argument("--mean", type=_floats, metavar="A,B,C", help="it expects (pixel - mean) / std, pixel 0..255")
+    model.add_argument(
+        "--mean", type=_floats, metavar="A,B,C", help="it expects (pixel - mean) / std, pixel 0..255"
+    )
     model.add_argument("--std", type=_floats, metavar="A,B,C", help="see --mean")
-    model.add_argument("--color", choices=["rgb", "bgr", "gray"], help="channel order it expects (default rgb)")
-    model.add_argument("--resize", choices=["stretch", "letterbox", "crop"], help="how frames fit (default stretch)")
+    model.add_argument(
+        "--color", choices=["rgb", "bgr", "gray"], help="channel order it expects (default rgb)"
+    )
+    model.add_argument(
+        "--resize", choices=["stretch", "letterbox", "crop"], help="how frames fit (default stretch)"
+    )
     model.add_argument("--interpolation", choices=["nearest", "linear", "area", "cubic"], help="default area")
     model.add_argument("--size", type=_size, metavar="WxH", help="of its input, where it takes any")
-    model.add_argument("--import", dest="modules", action="append", metavar="MODULE", help="registers its classes")
-    model.add_argument("--labels", type=_words, metavar="A,B,C", help="class folders in the order of its outputs")
-    model.add_argument("--scores", choices=["probabilities", "logits"], help="its outputs, where it cannot be read")
-    model.add_argument("--gate", type=_percent, metavar="PERCENT", help="of Keras' accuracy, to be kept (default 99)")
+    model.add_argument(
+        "--import", dest="modules", action="append", metavar="MODULE", help="registers its classes"
+    )
+    model.add_argument(
+        "--labels", type=_words, metavar="A,B,C", help="class folders in the order of its outputs"
+    )
+    model.add_argument(
+        "--scores", choices=["probabilities", "logits"], help="its outputs, where it cannot be read"
+    )
+    model.add_argument(
+        "--gate", type=_percent, metavar="PERCENT", help="of Keras' accuracy, to be kept (default 99)"
+    )
     model.add_argument("--variants", type=_words, metavar="A,B", help=f"default {','.join(VARIANTS)}")
     model.add_argument("--name", help="of the bundle (default: from the output)")
     model.add_argument("--seed", type=int, help="of splits and calibration (default 1)")
@@ -128,7 +156,11 @@ def summary(result: ExportResult) -> dict[str, Any]:
 
 def _check_usage(args: argparse.Namespace) -> None:
     if (args.recipe is None) == (args.model is None):
-        what = "give either a recipe or --model, not both" if args.recipe else "give a recipe, or --model and --data"
+        what = (
+            "give either a recipe or --model, not both"
+            if args.recipe
+            else "give a recipe, or --model and --data"
+        )
         raise UsageError(what, hint="bedside export --help")
     if args.recipe is not None:
         stray = [option for key, option in _FOREIGN.items() if getattr(args, key) is not None]
@@ -198,7 +230,9 @@ def _plan(args: argparse.Namespace) -> Plan:
     stem = args.output.name.removesuffix(".bedside").lower()
     name = args.name or re.sub(r"[^a-z0-9._-]+", "-", stem).strip("._-")[:64]
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        raise UsageError(f"{name!r} is no bundle name", where="--name", hint="lower case letters, digits, . _ -")
+        raise UsageError(
+            f"{name!r} is no bundle name", where="--name", hint="lower case letters, digits, . _ -"
+        )
     unknown = [v for v in args.variants or () if v not in VARIANTS]
     if unknown:
         raise UsageError(f"no variant is called {unknown[0]!r}", where="--variants", hint=", ".join(VARIANTS))
@@ -265,7 +299,8 @@ class _Bars:
     """Progress on the terminal; see `bedside.export.steps.Steps`.
 
     Args:
-        console: Writes to a duplicate of standard error: converters are silenced by turning descriptor 2 away.
+        console: Writes to a duplicate of standard error: converters are silenced by turning descriptor 2
+            away.
     """
 
     def __init__(self, console: Console) -> None:
@@ -276,7 +311,12 @@ class _Bars:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Any]:
-        columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<26}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self._console, redirect_stdout=False, redirect_stderr=False) as bar:
             task = bar.add_task(name, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -301,7 +341,9 @@ def _print(result: ExportResult) -> None:
     for name in ("variant", "verdict", "accuracy", "drop", "worst class", "agreement", "size", "p50"):
         table.add_column(name, justify="left" if name in ("variant", "verdict", "worst class") else "right")
     marks = o.reference
-    table.add_row("Keras fp32", "", f"{marks.accuracy:.2%}", "", f"{marks.worst[0]} {marks.worst[1]:.2%}", "", "", "")
+    table.add_row(
+        "Keras fp32", "", f"{marks.accuracy:.2%}", "", f"{marks.worst[0]} {marks.worst[1]:.2%}", "", "", ""
+    )
     for v in o.variants:
         verdict = Text("refused", "red") if v.refused else Text("shipped" if v.shipped else "passed", "green")
         size = "" if v.bytes is None else f"{v.bytes / 1000:.1f} kB"

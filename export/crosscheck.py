@@ -1,4 +1,5 @@
-"""Every shipped variant on every engine of this host: golden error and latency, before the bundle is written."""
+"""Every shipped variant on every engine of this host: golden error and latency, before the bundle is
+written."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def cross_check(
         (golden, status)
         for golden in model.golden.variants
         for status in engines.statuses()
-        if status.version is not None and (variant := model.variant(golden.variant)) and variant.format in status.formats
+        if status.version is not None
+        and (variant := model.variant(golden.variant))
+        and variant.format in status.formats
     ]
     checks = []
     for done, (golden, status) in enumerate(pairs):
@@ -68,7 +71,9 @@ def _check(
     variant = model.variant(golden.variant)
     assert variant is not None and variant.file is not None
     try:
-        session = engines.compile_model(engine, members[variant.file], variant.format, SessionOptions(threads=threads))
+        session = engines.compile_model(
+            engine, members[variant.file], variant.format, SessionOptions(threads=threads)
+        )
         try:
             outputs = run_samples(session, samples)
             spent = []
@@ -95,8 +100,9 @@ def disagreements(checks: tuple[EngineCheck, ...]) -> tuple[str, ...]:
             notes.append(f"{c.variant} does not run on {c.engine} with {c.threads} thread(s): {c.failed}")
         elif not c.passed:
             notes.append(
-                f"{c.variant} on {c.engine} with {c.threads} thread(s) differs from its golden answers by {c.error:.3g}, "
-                f"{c.tolerance:.3g} is allowed: a device with that engine will refuse it there and use another"
+                f"{c.variant} on {c.engine} with {c.threads} thread(s) differs from its golden answers by "
+                f"{c.error:.3g}, "
+                f"{c.tolerance:.3g} is allowed: a device with that engine will refuse it there and use "
+                "another"
             )
     return tuple(notes)
-

@@ -14,7 +14,6 @@ from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import ClassificationDecode, ClassMetric, Evaluation
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import SessionOptions
-from bedside.runtime.errors import EngineError
 from bedside.runtime.tasks import make_task
 
 Scores = npt.NDArray[np.float32]
@@ -22,6 +21,20 @@ Labels = npt.NDArray[np.int64]
 
 #: Two-sided 95 % of the standard normal distribution.
 _Z95 = 1.959963984540054
+
+
+class Holdout(msgspec.Struct, frozen=True):
+    """The holdout as every model saw it.
+
+    Attributes:
+        pixels: `(N, H, W, C) uint8`, from the device's own preprocessing.
+        truth: `(N,) int64` labels.
+        reference: `(N, K) float32` probabilities of the Keras model.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    truth: Labels
+    reference: Scores
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -134,7 +147,8 @@ def run(
         clock: For the timing.
 
     Returns:
-        `(N, K) float32` probabilities, the median time of an invocation in ms, and the engine with its version.
+        `(N, K) float32` probabilities, the median time of an invocation in ms, and the engine with its
+        version.
 
     Raises:
         EngineError: The engine fails, or gives NaN or Inf.
@@ -167,9 +181,7 @@ def engine_version(engine: str) -> str:
 def measure(
     artifact: Artifact,
     decode: ClassificationDecode,
-    pixels: npt.NDArray[np.uint8],
-    truth: Labels,
-    reference: Scores,
+    holdout: Holdout,
     progress: Progress | None = None,
     clock: Clock | None = None,
 ) -> Measured:
@@ -178,22 +190,18 @@ def measure(
     Args:
         artifact: The variant.
         decode: How its output is read.
-        pixels: `(N, H, W, C) uint8`; Keras saw the very same.
-        truth: `(N,)` labels.
-        reference: `(N, K)` probabilities of the Keras model.
+        holdout: Keras saw the very same tensors.
         progress: Called after every frame.
         clock: For the timing.
 
     Raises:
         EngineError: The engine fails, or gives NaN or Inf.
     """
-    if len(pixels) == 0:
-        raise EngineError("the holdout is empty", where=artifact.id)
-    scores, invoke_ms, engine = run(artifact, decode, pixels, progress, clock)
+    scores, invoke_ms, engine = run(artifact, decode, holdout.pixels, progress, clock)
     return Measured(
-        marks=mark(scores, truth, decode.labels),
-        agreement=float((scores.argmax(axis=1) == reference.argmax(axis=1)).mean()),
-        difference=float(np.abs(scores - reference).max()),
+        marks=mark(scores, holdout.truth, decode.labels),
+        agreement=float((scores.argmax(axis=1) == holdout.reference.argmax(axis=1)).mean()),
+        difference=float(np.abs(scores - holdout.reference).max()),
         engine=engine,
         invoke_ms=invoke_ms,
     )
@@ -204,7 +212,9 @@ def evaluation(measured: Measured, reference: Marks) -> Evaluation:
     marks = measured.marks
     classes = tuple(
         ClassMetric(label=label, samples=count, value=value, reference=wanted)
-        for label, count, value, wanted in zip(marks.labels, marks.counts, marks.recalls, reference.recalls, strict=True)
+        for label, count, value, wanted in zip(
+            marks.labels, marks.counts, marks.recalls, reference.recalls, strict=True
+        )
         if value is not None
     )
     return Evaluation(

@@ -1,8 +1,8 @@
 """Load a stranger's `.keras` file, and nothing that could run code.
 
-HDF5, pickle and Lambda layers execute what is in them (CVE-2025-1550, -8747, -9905, -9906; CVE-2026-0897): so the
-archive is looked into first, every class it names must be Keras' own or registered by a module that the caller
-imported, and Keras loads it in safe mode.
+HDF5, pickle and Lambda layers execute what is in them (CVE-2025-1550, -8747, -9905, -9906; CVE-2026-0897): so
+the archive is looked into first, every class it names must be Keras' own or registered by a module that the
+caller imported, and Keras loads it in safe mode.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ def load_keras(path: str | Path, modules: Sequence[str] = ()) -> Any:
         policy = layer.dtype_policy
         if getattr(policy, "quantization_mode", None) is not None:
             what = f"layer {layer.name!r} was quantized by Keras ({policy.name})"
-            raise UsageError(what, where=str(path), hint="export the float model; bedside quantizes and checks it")
+            raise UsageError(
+                what, where=str(path), hint="export the float model; bedside quantizes and checks it"
+            )
         if policy.compute_dtype not in (None, "float32"):
-            layer.dtype_policy = "float32"  # mixed precision: weights are float32, TFLite has no float16 kernels
+            layer.dtype_policy = (
+                "float32"  # mixed precision: weights are float32, TFLite has no float16 kernels
+            )
     return model
 
 
@@ -91,10 +95,14 @@ def _config(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo("config.json")
             if info.file_size > _MAX_CONFIG:
-                raise UsageError(f"config.json has {info.file_size} bytes, at most {_MAX_CONFIG}", where=str(path))
+                raise UsageError(
+                    f"config.json has {info.file_size} bytes, at most {_MAX_CONFIG}", where=str(path)
+                )
             config = json.loads(archive.read(info))
     except (KeyError, zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError) as error:
-        raise UsageError(f"is no .keras archive, or a damaged one: {error}", where=str(path), hint=_RESAVE) from None
+        raise UsageError(
+            f"is no .keras archive, or a damaged one: {error}", where=str(path), hint=_RESAVE
+        ) from None
     if not isinstance(config, dict):
         raise UsageError("config.json is no object", where=str(path), hint=_RESAVE)
     return config
@@ -117,7 +125,9 @@ def _check_classes(config: dict[str, Any], where: str) -> None:
             )
         if name == "function" and isinstance(inner, str):
             if module == "builtins" and keras.saving.get_registered_object(inner) is None:
-                raise UsageError(f"uses the function {inner!r}, which nobody registered", where=where, hint=_hint())
+                raise UsageError(
+                    f"uses the function {inner!r}, which nobody registered", where=where, hint=_hint()
+                )
             continue
         if isinstance(registered, str) and keras.saving.get_registered_object(registered) is not None:
             continue
@@ -148,7 +158,9 @@ def _import(module: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:
-        raise UsageError(f"cannot be imported: {type(error).__name__}: {error}", where=f"--import {module}") from None
+        raise UsageError(
+            f"cannot be imported: {type(error).__name__}: {error}", where=f"--import {module}"
+        ) from None
 
 
 def _innermost(error: BaseException) -> str:

@@ -6,8 +6,8 @@ from bedside.export.evaluate import Marks, Measured
 from bedside.export.recipe import GateRecipe
 from bedside.runtime.errors import GateError
 
-#: fp32 files compute the same function as Keras, with sums in another order. Measured on CNNs and MobileNetV2:
-#: up to 3e-6 in a probability; more than this is a conversion error.
+#: fp32 files compute the same function as Keras, with sums in another order. Measured on CNNs and
+#: MobileNetV2: up to 3e-6 in a probability; more than this is a conversion error.
 FLOAT_TOLERANCE = 1e-3
 #: Accuracies are ratios of counts; this only keeps `0.99 * x >= 0.99 * x` true in floating point.
 _EPSILON = 1e-9
@@ -28,7 +28,9 @@ def check_reference(reference: Marks, gate: GateRecipe) -> None:
             hint="train longer, or check labels, their order and the preprocessing",
         )
     if reference.accuracy < gate.min_accuracy - _EPSILON:
-        raise GateError(f"{told} ({reference.accuracy:.1%}), the gate asks for {gate.min_accuracy:.1%}", where="gate")
+        raise GateError(
+            f"{told} ({reference.accuracy:.1%}), the gate asks for {gate.min_accuracy:.1%}", where="gate"
+        )
 
 
 def check_float(variant: str, measured: Measured) -> None:
@@ -39,11 +41,11 @@ def check_float(variant: str, measured: Measured) -> None:
     """
     if measured.difference > FLOAT_TOLERANCE:
         raise GateError(
-            f"differs from Keras by up to {measured.difference:.3g} in a probability, a float conversion may by "
+            f"differs from Keras by up to {measured.difference:.3g} in a probability, a float conversion "
+            "may by "
             f"{FLOAT_TOLERANCE:g}",
             where=variant,
-            hint="the converter changed the model: no variant of it can be trusted; leave this one out with --variants "
-            "only if you know why",
+            hint="the converter changed the model, so no variant of it can be trusted",
         )
 
 
@@ -72,7 +74,8 @@ def verdict(measured: Measured, reference: Marks, gate: GateRecipe) -> str | Non
             )
     if measured.agreement < gate.min_agreement - _EPSILON:
         reasons.append(
-            f"decides as Keras on {measured.agreement:.2%} of the holdout, {gate.min_agreement:.1%} is asked for"
+            f"decides as Keras on {measured.agreement:.2%} of the holdout, {gate.min_agreement:.1%} is "
+            "asked for"
         )
     if marks.accuracy < gate.min_accuracy - _EPSILON:
         reasons.append(f"accuracy {marks.accuracy:.2%}, at least {gate.min_accuracy:.1%} is asked for")

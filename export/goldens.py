@@ -20,8 +20,8 @@ def golden_inputs(holdout: Split | None = None, from_data: int = 0) -> tuple[Gol
 
     Args:
         holdout: Where `from_data` frames are taken from.
-        from_data: How many real frames go in, spread over the holdout; these then are in the bundle for everybody
-            to see.
+        from_data: How many real frames go in, spread over the holdout; these then are in the bundle for
+            everybody to see.
     """
     frames = [GoldenInput(pixels=pixels, color=color) for pixels, color in golden_frames()]
     items = holdout.items if holdout is not None else ()
@@ -36,15 +36,19 @@ def golden_samples(spec: InputSpec, seed: int = 0) -> npt.NDArray[np.uint8]:
     """Engine-level samples that reach what pictures do not: all grey levels, every frequency.
 
     Returns:
-        `(3, H, W, C) uint8`: noise over the whole range, a ramp from black to white along each axis, and blocks of
-        noise (flat areas with hard edges).
+        `(3, H, W, C) uint8`: noise over the whole range, a ramp from black to white along each axis, and
+        blocks of noise (flat areas with hard edges).
     """
     rng = np.random.default_rng(seed)
     h, w, c = spec.height, spec.width, spec.channels
     noise = rng.integers(0, 256, (h, w, c), np.uint8)
     down = np.linspace(0, 255, h)[:, None, None]
     across = np.linspace(255, 0, w)[None, :, None]
-    ramp = (down * np.linspace(1.0, 0.0, c) + across * np.linspace(0.0, 1.0, c)) if c > 1 else (down + across) / 2
+    ramp = (
+        (down * np.linspace(1.0, 0.0, c) + across * np.linspace(0.0, 1.0, c))
+        if c > 1
+        else (down + across) / 2
+    )
     side = max(2, min(h, w) // 8)
     coarse = rng.integers(0, 256, (-(-h // side), -(-w // side), c), np.uint8)
     blocks = coarse.repeat(side, axis=0).repeat(side, axis=1)[:h, :w]

@@ -1,7 +1,7 @@
 """From somebody's Keras model to graphs that take raw pixels.
 
-Every variant that bedside ships takes `uint8` pixels 0..255; whatever normalization the model was trained with is
-inside the graph. So the device has one input contract, and an int8 variant needs no float at all.
+Every variant that bedside ships takes `uint8` pixels 0..255; whatever normalization the model was trained
+with is inside the graph. So the device has one input contract, and an int8 variant needs no float at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class PixelModel(msgspec.Struct, frozen=True):
     """A classifier whose input is raw pixels.
 
     Attributes:
-        reference: `(N, H, W, C) float32` pixels 0..255 to `(N, K) float32`; what every variant is compared with.
+        reference: `(N, H, W, C) float32` pixels 0..255 to `(N, K) float32`; what every variant is compared
+            with.
         float32: The same with a batch of 1, for full-integer conversion, whose converters quantize the input
             themselves.
         uint8: `(1, H, W, C) uint8` to `(1, K) float32`: a cast, then the same; for everything else.
@@ -77,7 +78,8 @@ def adopt(
 
     Args:
         model: Sequential, functional, or a subclassed model that was called or built once.
-        preprocessing: What the model expects of its input; None: it must begin with Rescaling or Normalization.
+        preprocessing: What the model expects of its input; None: it must begin with Rescaling or
+            Normalization.
         size: `(width, height)`, for models that take any size and for subclassed ones.
         channels: For subclassed models that do not remember their input.
         scores: What the outputs are, where it cannot be read from the last activation.
@@ -98,7 +100,9 @@ def adopt(
         raise
     except Exception as error:  # whatever a stranger's call() raises
         first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(f"cannot be called on (1, {', '.join(map(str, shape))}): {first[:200]}", where=where) from None
+        raise UsageError(
+            f"cannot be called on (1, {', '.join(map(str, shape))}): {first[:200]}", where=where
+        ) from None
     classes = int(single.outputs[0].shape[-1])
     adopted = PixelModel(
         reference=reference,
@@ -128,7 +132,9 @@ def _shape(model: Any, size: tuple[int, int] | None, channels: int | None, where
         known = tuple(built) if built else (None, None, None, channels)
     if len(known) != 4:
         hint = "bedside exports classifiers of 2-D frames, (batch, height, width, channels)"
-        raise UsageError(f"takes an input of rank {len(known)} {_tell(known)}, expected rank 4", where=where, hint=hint)
+        raise UsageError(
+            f"takes an input of rank {len(known)} {_tell(known)}, expected rank 4", where=where, hint=hint
+        )
     _, height, width, depth = known
     depth = depth or channels
     if inputs is None and depth is None:
@@ -138,7 +144,9 @@ def _shape(model: Any, size: tuple[int, int] | None, channels: int | None, where
         hint = "channels come last and are 1 or 3; convert a channels-first model before exporting it"
         raise UsageError(f"takes {depth} channels in {_tell(known)}, expected 1 or 3", where=where, hint=hint)
     if channels is not None and channels != depth:
-        raise UsageError(f"takes {depth} channels, {channels} were asked for", where=where, hint="leave --color out")
+        raise UsageError(
+            f"takes {depth} channels, {channels} were asked for", where=where, hint="leave --color out"
+        )
     if size is not None:
         if (width or size[0], height or size[1]) != size:
             raise UsageError(
@@ -153,7 +161,9 @@ def _shape(model: Any, size: tuple[int, int] | None, channels: int | None, where
     return int(height), int(width), int(depth)
 
 
-def _decide(given: Preprocessing | None, found: Leading | None, where: str) -> tuple[Preprocessing | None, str]:
+def _decide(
+    given: Preprocessing | None, found: Leading | None, where: str
+) -> tuple[Preprocessing | None, str]:
     """What is put in front of the model, and how that is told."""
     if given is not None and given.name != "none":
         if found is not None and found.plausible:
@@ -166,16 +176,21 @@ def _decide(given: Preprocessing | None, found: Leading | None, where: str) -> t
     if given is not None:
         return None, f"given: none, pixels 0..255 go in as they are{f' ({found})' if found else ''}"
     if found is None:
-        raise UsageError("does not begin with Rescaling or Normalization", where=where, hint=f"say {_CHOICES}")
+        raise UsageError(
+            "does not begin with Rescaling or Normalization", where=where, hint=f"say {_CHOICES}"
+        )
     if not found.plausible:
-        raise UsageError(f"begins with {found}, which is no range for 0..255", where=where, hint=f"say {_CHOICES}")
+        raise UsageError(
+            f"begins with {found}, which is no range for 0..255", where=where, hint=f"say {_CHOICES}"
+        )
     return None, f"found in the model: {found}"
 
 
 def _wrap(
     model: Any, preprocessing: Preprocessing | None, shape: Shape, batch: int | None, dtype: str, where: str
 ) -> Any:
-    # Fixed names: tensors in the converted files are called after them, and the same input gives the same bytes.
+    # Fixed names: tensors in the converted files are called after them, and the same input gives the same
+    # bytes.
     pixels = keras.Input(batch_shape=(batch, *shape), dtype=dtype, name="pixels")
     x = keras.ops.cast(pixels, "float32") if dtype != "float32" else pixels
     if preprocessing is not None:
@@ -189,13 +204,23 @@ def _wrap(
 
 def _single(output: Any, where: str) -> Any:
     """The one `(N, K)` output."""
-    parts = list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, list | tuple) else [output]
+    parts = (
+        list(output.values())
+        if isinstance(output, dict)
+        else list(output)
+        if isinstance(output, list | tuple)
+        else [output]
+    )
     if len(parts) != 1:
-        raise UsageError(f"has {len(parts)} outputs, a classifier has one", where=where, hint="export one head")
+        raise UsageError(
+            f"has {len(parts)} outputs, a classifier has one", where=where, hint="export one head"
+        )
     shape = tuple(parts[0].shape)
     if len(shape) != 2:
         hint = "flatten or pool before the last layer; other tasks are not exported as classification"
-        raise UsageError(f"gives an output {_tell(shape)}, classification needs (None, K)", where=where, hint=hint)
+        raise UsageError(
+            f"gives an output {_tell(shape)}, classification needs (None, K)", where=where, hint=hint
+        )
     if shape[1] is None or shape[1] < 2:
         hint = "give a two-class model two outputs with softmax, so that every class has a score of its own"
         raise UsageError(f"gives {shape[1]} output, classification needs at least 2", where=where, hint=hint)
@@ -208,8 +233,12 @@ def _scores(last: Head, model: PixelModel, given: Scores | None, where: str) -> 
     rows = model.reference(noise.astype(np.float32), training=False)
     out = np.asarray(keras.ops.convert_to_numpy(rows), np.float64)
     if not np.isfinite(out).all():
-        raise UsageError("gives NaN or Inf on noise", where=where, hint="check the weights and the preprocessing")
-    distribution = bool(out.min() >= -_SUM_TOLERANCE and np.abs(out.sum(axis=1) - 1.0).max() <= _SUM_TOLERANCE)
+        raise UsageError(
+            "gives NaN or Inf on noise", where=where, hint="check the weights and the preprocessing"
+        )
+    distribution = bool(
+        out.min() >= -_SUM_TOLERANCE and np.abs(out.sum(axis=1) - 1.0).max() <= _SUM_TOLERANCE
+    )
     if last == "sigmoid" and given is None:
         hint = "end it with softmax, one output per class; several labels at once are not a classification"
         raise UsageError(f"ends in a sigmoid over {model.classes} outputs", where=where, hint=hint)
@@ -224,7 +253,9 @@ def _scores(last: Head, model: PixelModel, given: Scores | None, where: str) -> 
     if says is None:
         if not distribution:
             hint = "say --scores logits if softmax is to be applied to them"
-            raise UsageError("its outputs are neither a softmax nor linear, as far as can be read", where=where, hint=hint)
+            raise UsageError(
+                "its outputs are neither a softmax nor linear, as far as can be read", where=where, hint=hint
+            )
         says = "probabilities"
     return says
 
@@ -236,12 +267,18 @@ def _float_input(model: Any, where: str) -> Any:
     policies = {layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype is not None}
     if policies - {"float32"}:
         hint = "set every layer's dtype_policy to float32, or save it and export the .keras file"
-        raise UsageError(f"computes in {', '.join(sorted(policies - {'float32'}))}, expected float32", where=where, hint=hint)
+        raise UsageError(
+            f"computes in {', '.join(sorted(policies - {'float32'}))}, expected float32",
+            where=where,
+            hint=hint,
+        )
     inputs = getattr(model, "inputs", None)
     if inputs is None or len(inputs) != 1 or inputs[0].dtype == "float32":
         return model
     try:
-        clone = keras.models.clone_model(model, input_tensors=keras.Input(inputs[0].shape[1:], dtype="float32"))
+        clone = keras.models.clone_model(
+            model, input_tensors=keras.Input(inputs[0].shape[1:], dtype="float32")
+        )
         clone.set_weights(model.get_weights())
     except (ValueError, TypeError, AttributeError) as error:
         what = f"declares {inputs[0].dtype} pixels and cannot be rebuilt with float32: {error}"

@@ -6,84 +6,46 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from bedside.export import gate as gates
+from bedside.export import stages
 from bedside.export.backend import keras
-from bedside.export.calibration import Calibration, calibrate
-from bedside.export.card import card
-from bedside.export.convert.artifact import KINDS, OUTPUT, Artifact, ConversionError
-from bedside.export.convert.describe import describe
-from bedside.export.convert.onnx import convert_onnx
+from bedside.export.bundling import ExportResult, draft, frames_to_show, write
+from bedside.export.calibration import calibrate
+from bedside.export.convert.artifact import KINDS
 from bedside.export.convert.onnx import versions as onnx_versions
-from bedside.export.convert.tflite import convert_tflite
 from bedside.export.crosscheck import cross_check, disagreements
 from bedside.export.data.loading import load_data
 from bedside.export.data.types import ClassificationData, to_arrays
-from bedside.export.evaluate import Marks, Measured, evaluation, mark, measure, run
+from bedside.export.evaluate import Holdout, mark
 from bedside.export.foreign import load_keras
-from bedside.export.goldens import golden_inputs, golden_samples
+from bedside.export.gate import check_reference
 from bedside.export.graph import PixelModel, Scores, adopt
 from bedside.export.models.building import build_classifier
-from bedside.export.outcome import EngineCheck, ExportOutcome, SplitSummary, Training, VariantResult
+from bedside.export.outcome import ExportOutcome, SplitSummary, Training
+from bedside.export.plan import Plan
 from bedside.export.preprocessing import Preprocessing
-from bedside.export.recipe import VARIANTS, GateRecipe, InputRecipe, QuantizationRecipe, Recipe
-from bedside.export.report import Bundled, Shown, report_html, report_json
+from bedside.export.recipe import InputRecipe, Recipe
 from bedside.export.steps import Silent, Steps
 from bedside.export.training import train
+from bedside.export.writable import check_writable
 from bedside.runtime import __version__
-from bedside.runtime.bundle.manifest import (
-    ClassificationDecode,
-    InputSpec,
-    Manifest,
-    Provenance,
-    Split,
-    encode,
-)
-from bedside.runtime.bundle.writer import replacing, write_bundle
+from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec
 from bedside.runtime.clock import Clock, MonotonicClock
-from bedside.runtime.errors import BedsideError, GateError, RecipeError, SinkError, UsageError
-from bedside.runtime.packing import BundleDraft, ModelDraft, VariantDraft, build
+from bedside.runtime.errors import RecipeError, UsageError
+from bedside.runtime.packing import build
 from bedside.runtime.preprocess import Preprocessor
 
-#: Frames per call of the Keras model.
-_BATCH = 32
-#: Holdout frames shown in the report: mistakes first, then one of each class.
-_SHOWN = 12
-#: What runs where a device has measured nothing: smallest and usually fastest first, LiteRT's before ONNX, since
-#: every device has LiteRT.
-_DEFAULT_ORDER = ("tflite-int8", "tflite-fp32", "tflite-fp16", "tflite-dynamic", "onnx-int8", "onnx-fp32")
-
-
-class ExportResult(msgspec.Struct, frozen=True):
-    """What an export wrote.
-
-    Attributes:
-        path: Of the bundle.
-        digest: Of the bundle, hex.
-        report: Of the HTML report.
-        report_json: Of the JSON report.
-        outcome: Everything that was found out.
-        engines: Shipped variants on the engines of this host.
-    """
-
-    path: Path
-    digest: str
-    report: Path
-    report_json: Path
-    outcome: ExportOutcome
-    engines: tuple[EngineCheck, ...]
+__all__ = ["ExportResult", "Plan", "export_model", "export_recipe"]
 
 
 class _Trained(msgspec.Struct, frozen=True):
-    """A model, and how it came to be."""
+    """A model, its input, and how it came to be."""
 
     model: PixelModel
     spec: InputSpec
@@ -95,11 +57,12 @@ class _Trained(msgspec.Struct, frozen=True):
 def export_recipe(
     recipe: Recipe,
     out: str | Path,
-    *,
     weights: str | Path | None = None,
     work_dir: str | Path | None = None,
+    *,
     data_root: str | Path | None = None,
     recipe_sha256: str | None = None,
+    golden_from_data: int = 0,
     steps: Steps | None = None,
     clock: Clock | None = None,
 ) -> ExportResult:
@@ -109,10 +72,11 @@ def export_recipe(
         recipe: See `bedside.export.recipe.load_recipe`.
         out: Where the bundle goes; the report goes beside it, `X.report.html` and `X.report.json`.
         weights: `.weights.h5` or `.keras` of the recipe's architecture; then nothing is trained.
-        work_dir: Where an interrupted training is continued from; None: `X.work` beside the bundle, removed at the
-            end.
+        work_dir: Where the state of the training is kept; None: `X.work` beside the bundle, removed at the
+            end. The same call after an interruption goes on where it was.
         data_root: Where the recipe's relative paths start.
         recipe_sha256: Of the recipe's bytes.
+        golden_from_data: Real holdout frames that go into the bundle as goldens.
         steps: Who watches.
         clock: For timings and the date.
 
@@ -126,9 +90,11 @@ def export_recipe(
     check_writable(out)
     with steps.step("read data"):
         data = load_data(recipe.data, seed=recipe.seed, root=None if data_root is None else Path(data_root))
-    own_work = work_dir is None
-    work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
-    trained = _from_recipe(recipe, data, weights, work, steps)
+    if weights is not None:
+        trained = _with_weights(recipe, data, Path(weights))
+    else:
+        work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
+        trained = _train(recipe, data, work, steps)
     plan = Plan(
         name=recipe.name,
         version=recipe.version,
@@ -140,10 +106,11 @@ def export_recipe(
         seed=recipe.seed,
         quantization=recipe.quantization,
         gate=recipe.gate,
+        golden_from_data=golden_from_data,
         recipe_sha256=recipe_sha256,
     )
     result = _export(trained, data, plan, out, steps, clock or MonotonicClock())
-    if own_work and weights is None:
+    if weights is None and work_dir is None:
         shutil.rmtree(work, ignore_errors=True)
     return result
 
@@ -170,7 +137,8 @@ def export_model(
             only its author can know.
         out: Where the bundle goes; the report goes beside it.
         plan: What is wanted.
-        preprocessing: What the model expects of its input; None: it must begin with Rescaling or Normalization.
+        preprocessing: What the model expects of its input; None: it must begin with Rescaling or
+            Normalization.
         size: `(width, height)`, for models that take any size and for subclassed ones.
         scores: What the outputs are, where it cannot be read from the model.
         input: From captured frame to input.
@@ -188,14 +156,16 @@ def export_model(
     channels = None if wanted.color is None else 1 if wanted.color == "gray" else 3
     adopted = adopt(model, preprocessing=preprocessing, size=size, channels=channels, scores=scores)
     if adopted.classes != len(data.labels):
+        told = ", ".join(data.labels[:12]) + (", ..." if len(data.labels) > 12 else "")
         raise UsageError(
-            f"the model gives {adopted.classes} scores, the data has {len(data.labels)} classes: "
-            f"{', '.join(data.labels[:12])}{', ...' if len(data.labels) > 12 else ''}",
+            f"the model gives {adopted.classes} scores, the data has {len(data.labels)} classes: {told}",
             where="labels",
-            hint="classes are the sorted folder names; --labels names them in the order of the outputs",
+            hint="one class folder per output, in the order of their sorted names or of --labels",
         )
     if wanted.color is not None and adopted.color not in (None, wanted.color):
-        raise UsageError(f"the preprocessing goes with {adopted.color}, not with {wanted.color}", where="color")
+        raise UsageError(
+            f"the preprocessing goes with {adopted.color}, not with {wanted.color}", where="color"
+        )
     height, width, depth = adopted.shape
     spec = InputSpec(
         width=width,
@@ -207,23 +177,17 @@ def export_model(
         pad=wanted.pad,
     )
     note = (
-        "the model was trained elsewhere: if frames of the holdout were among its training data, the accuracy here "
-        "says how well it was converted, not how good it is"
+        "the model was trained elsewhere: if holdout frames were among its training data, the accuracy here "
+        "says "
+        "how well it was converted, not how good it is"
     )
     trained = _Trained(adopted, spec, origin, None, (note,))
     return _export(trained, data, plan, out, steps, clock or MonotonicClock())
 
 
-def _from_recipe(
-    recipe: Recipe, data: ClassificationData, weights: str | Path | None, work: Path, steps: Steps
-) -> _Trained:
+def _train(recipe: Recipe, data: ClassificationData, work: Path, steps: Steps) -> _Trained:
     spec = recipe.input_spec()
     model = build_classifier(recipe, len(data.labels))
-    if weights is not None:
-        _load_weights(model, Path(weights))
-        digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-        origin = f"architecture of the recipe, weights from {Path(weights).name} (sha256 {digest[:16]})"
-        return _Trained(adopt(model, where="recipe"), spec, origin)
     preprocessor = Preprocessor(spec)
     arrays = []
     for split in (data.train, data.validation):
@@ -231,26 +195,30 @@ def _from_recipe(
             arrays.append(to_arrays(split, preprocessor, spec, progress))
     result = train(model, arrays[0], arrays[1], recipe, work, steps.training, labels=data.labels)
     training = Training(result.history, result.best_epoch, result.seconds, result.resumed_from)
-    return _Trained(adopt(result.model, where="recipe"), spec, "trained by this recipe", training, result.notes)
+    return _Trained(
+        adopt(result.model, where="recipe"), spec, "trained by its recipe", training, result.notes
+    )
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    if path.suffix == ".keras":
-        source = load_keras(path)
-        try:
-            model.set_weights(source.get_weights())
-        except ValueError as error:
-            raise UsageError(f"does not fit the recipe's model: {_line(error)}", where=str(path)) from None
-        return
-    if not path.name.endswith(".weights.h5"):
-        raise UsageError("is neither .weights.h5 nor .keras", where=str(path), hint="model.save_weights('x.weights.h5')")
+def _with_weights(recipe: Recipe, data: ClassificationData, path: Path) -> _Trained:
+    model = build_classifier(recipe, len(data.labels))
+    if path.suffix != ".keras" and not path.name.endswith(".weights.h5"):
+        hint = "model.save_weights('x.weights.h5') writes one"
+        raise UsageError("is neither .weights.h5 nor .keras", where=str(path), hint=hint)
+    if not path.is_file():
+        raise UsageError("no such file", where=str(path))
     try:
-        model.load_weights(path)
-    except FileNotFoundError:
-        raise UsageError("no such file", where=str(path)) from None
+        if path.suffix == ".keras":
+            model.set_weights(load_keras(path).get_weights())
+        else:
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        hint = "width, height, channels, width_multiplier, dense and the classes must be those it was trained with"
-        raise UsageError(f"does not fit the recipe's model: {_line(error)}", where=str(path), hint=hint) from None
+        what = f"does not fit the recipe's model: {' '.join(str(error).split())[:200]}"
+        hint = "size, channels, width_multiplier, dense and the classes must be those it was trained with"
+        raise UsageError(what, where=str(path), hint=hint) from None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    origin = f"the recipe's architecture with {path.name}, sha256 {digest[:16]}"
+    return _Trained(adopt(model, where="recipe"), recipe.input_spec(), origin)
 
 
 def _export(
@@ -258,24 +226,26 @@ def _export(
 ) -> ExportResult:
     """Everything after the weights."""
     model, spec = trained.model, trained.spec
-    _check_data(data)
+    for split in (data.train, data.holdout):
+        if not split.items:
+            raise RecipeError(
+                f"the {split.name} split is empty", where="data", hint="more data, or another split"
+            )
     decode = ClassificationDecode(labels=data.labels, scores=model.scores)
-    with steps.step("read holdout") as progress:
-        pixels, truth = to_arrays(data.holdout, Preprocessor(spec), spec, progress)
-    with steps.step("evaluate Keras") as progress:
-        keras_scores = stages.predict(model, pixels, progress)
-    reference = mark(keras_scores, truth, data.labels)
-    gates.check_reference(reference, plan.gate)
+    holdout = stages.read_holdout(data.holdout, model, spec, steps)
+    reference = mark(holdout.reference, holdout.truth, data.labels)
+    check_reference(reference, plan.gate)
 
     calibration = None
     if any(KINDS[v][1] == "int8" for v in plan.quantization.variants):
         with steps.step("read calibration set") as progress:
-            wanted = plan.quantization.calibration_samples
-            calibration = calibrate(data.train, spec, wanted, plan.seed, progress)
-    artifacts, unmade = stages.convert(model, spec, plan.quantization.variants, calibration, steps)
-    measured = stages.measure(artifacts, decode, pixels, truth, keras_scores, steps, clock, unmade)
-    judged = stages.judge(artifacts, unmade, measured, reference, plan)
+            samples = plan.quantization.calibration_samples
+            calibration = calibrate(data.train, spec, samples, plan.seed, progress)
+    converted = stages.convert_all(model, spec, plan.quantization.variants, calibration, steps)
+    measured = stages.measure_all(converted, decode, holdout, steps, clock)
+    judged = stages.judge(converted, measured, reference, plan)
 
+    calibration_note = (calibration.note,) if calibration is not None and calibration.note else ()
     outcome = ExportOutcome(
         name=plan.name,
         version=plan.version,
@@ -291,50 +261,43 @@ def _export(
         scores=model.scores,
         sources=data.sources,
         splits=_splits(data),
-        calibration_samples=calibration.samples if calibration else None,
+        calibration_samples=None if calibration is None else calibration.samples,
         seed=plan.seed,
-        tools=tool_versions(),
+        tools=_tools(),
         created_utc=_created(clock),
         gate=plan.gate,
         reference=reference,
         variants=judged.results,
         default=judged.default,
         training=trained.training,
-        notes=(*trained.notes, *data.notes, *_calibration_notes(calibration), *judged.notes),
+        notes=(*trained.notes, *data.notes, *calibration_note, *judged.notes),
     )
-    for note in outcome.notes:
-        steps.say(note)
-    return _pack(outcome, judged, data, decode, plan, (pixels, truth, keras_scores), out, steps, clock)
-
-
-def _check_data(data: ClassificationData) -> None:
-    for split in (data.train, data.holdout):
-        if not split.items:
-            raise RecipeError(f"the {split.name} split is empty", where="data", hint="more data, or another split")
+    return _pack(outcome, judged, data, decode, holdout, plan, out, steps, clock)
 
 
 def _pack(
     outcome: ExportOutcome,
-    judged: Judged,
+    judged: stages.Judged,
     data: ClassificationData,
     decode: ClassificationDecode,
+    holdout: Holdout,
     plan: Plan,
-    holdout: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.float32]],
     out: Path,
     steps: Steps,
     clock: Clock,
 ) -> ExportResult:
     with steps.step("record golden answers"):
-        manifest, members = build(_draft(outcome, judged, data, decode, plan))
+        manifest, members = build(draft(outcome, judged, data, decode, plan))
     with steps.step("check every engine") as progress:
         checks = cross_check(manifest.main, members, progress, clock)
-    odd = disagreements(checks)
-    for note in odd:
-        steps.say(note)
     # What depends on the engines of this host belongs into the report, not into the bundle.
-    told = msgspec.structs.replace(outcome, notes=(*outcome.notes, *odd))
+    told = msgspec.structs.replace(outcome, notes=(*outcome.notes, *disagreements(checks)))
     with steps.step("write bundle and report"):
-        return _write(told, checks, _shown(told, judged, data, decode, holdout), manifest, members, out)
+        shown = frames_to_show(judged, data, decode, holdout)
+        result = write(told, checks, shown, manifest, members, out)
+    for note in told.notes:
+        steps.say(note)
+    return result
 
 
 def _splits(data: ClassificationData) -> tuple[SplitSummary, ...]:
@@ -350,16 +313,20 @@ def _splits(data: ClassificationData) -> tuple[SplitSummary, ...]:
     )
 
 
+def _tools() -> dict[str, str]:
+    """Versions of everything that shapes a bundle."""
+    tools = {"bedside": __version__, "keras": keras.__version__, **onnx_versions(), "numpy": np.__version__}
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tools["tensorflow"] = tf.__version__
+    return dict(sorted(tools.items()))
+
+
 def _created(clock: Clock) -> str:
-    """Now, or what SOURCE_DATE_EPOCH says (reproducible-builds.org), so that the same input gives the same bytes."""
+    """Now, or what SOURCE_DATE_EPOCH says (reproducible-builds.org), so that the same input gives the same
+    bytes."""
     seconds = clock.unix_ns() / 1e9
     with contextlib.suppress(KeyError, ValueError):
         seconds = float(int(os.environ["SOURCE_DATE_EPOCH"]))
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-__all__ = ["VARIANTS", "ExportResult", "Plan", "check_writable", "export_model", "export_recipe", "report_paths"]

@@ -366,7 +366,7 @@ def load_recipe(path: str | Path) -> tuple[Recipe, str]:
 
 
 def recipe_root(path: str | Path) -> Path | None:
-    """Where relative data paths start when nobody says: the recipe's own folder; None for a shipped recipe."""
+    """Where relative data paths start when nobody says: the recipe's folder; None for a shipped recipe."""
     file = Path(path)
     return file.resolve().parent if file.is_file() else None
 
@@ -404,20 +404,17 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
         raise RecipeError(
             f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where
         )
-    for key, ids in (("ship", quantization.ship or ()), ("variants", quantization.variants)):
+    shipped, chosen = quantization.ship or (), quantization.default
+    for key, ids in (("ship", shipped), ("variants", quantization.variants)):
         if len(set(ids)) != len(ids):
             raise RecipeError(f"quantization.{key} names a variant twice: {', '.join(ids)}", where=where)
-    allowed = quantization.variants
-    chosen = () if quantization.default is None else (quantization.default,)
-    for key, ids in (("ship", quantization.ship or ()), ("default", chosen)):
-        for stray in (i for i in ids if i not in allowed):
+    for key, ids in (("ship", shipped), ("default", () if chosen is None else (chosen,))):
+        for stray in (i for i in ids if i not in quantization.variants):
             raise RecipeError(
                 f"quantization.{key} names {stray!r}, which is not in quantization.variants", where=where
             )
-    if quantization.ship is not None and quantization.default not in (None, *quantization.ship):
-        raise RecipeError(
-            f"quantization.default {quantization.default!r} is not in quantization.ship", where=where
-        )
+    if shipped and chosen not in (None, *shipped):
+        raise RecipeError(f"quantization.default {chosen!r} is not in quantization.ship", where=where)
     labels = getattr(data, "labels", None)
     if labels is not None and len(set(labels)) != len(labels):
         raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)

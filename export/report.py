@@ -112,20 +112,25 @@ def _result(o: ExportOutcome, bundle: Bundled) -> Iterable[Content]:
 
 def _variants(o: ExportOutcome) -> Iterable[Content]:
     header = [
-        "variant", "verdict", "size", "accuracy", "drop, points", "worst class", "agreement", "max |Δp|", "p50, ms",
+        "variant", "verdict", "size", "accuracy", "drop, points", "worst class", "agreement",
+        "max |Δp|", "p50, ms",
     ]  # fmt: skip
     yield html.table(
         header,
         [_variant_row(v, o) for v in o.variants],
-        caption="On the holdout, through bedside.runtime, one thread of this host. p50 is the median invocation.",
+        caption="On the holdout, through bedside.runtime, one thread. p50: median invocation on this host.",
         numeric=[2, 3, 4, 6, 7, 8],
     )
     measured = [(v.id, v.measured.marks) for v in o.variants if v.measured is not None]
-    shown = [_accuracy_bar("Keras fp32", o.reference), *(_accuracy_bar(name, marks) for name, marks in measured)]
+    shown = [
+        _accuracy_bar("Keras fp32", o.reference),
+        *(_accuracy_bar(name, marks) for name, marks in measured),
+    ]
     yield html.bars(shown, title="Accuracy on the holdout, with 95 % interval", unit="%", maximum=100.0)
     gate = o.gate
     yield html.note(
-        f"The gate asks for {_percent(gate.relative)} of Keras' accuracy, {_percent(gate.worst_class)} of its recall in "
+        f"The gate asks for {_percent(gate.relative)} of Keras' accuracy, {_percent(gate.worst_class)} of "
+        "its recall in "
         f"every class, and the same decision on {_percent(gate.min_agreement)} of the frames"
         + (f", and {_percent(gate.min_accuracy)} accuracy." if gate.min_accuracy else ".")
     )
@@ -157,7 +162,9 @@ def _variant_row(v: VariantResult, o: ExportOutcome) -> list[Content]:
 
 def _refused(o: ExportOutcome) -> Iterable[Content]:
     yield html.table(["variant", "why"], [[v.id, v.refused or ""] for v in o.refused])
-    yield html.note("A refused variant's file is not in the bundle; its record is, where it could be converted.")
+    yield html.note(
+        "A refused variant's file is not in the bundle; its record is, where it could be converted."
+    )
 
 
 def _engines(checks: Sequence[EngineCheck]) -> Iterable[Content]:
@@ -170,12 +177,13 @@ def _engines(checks: Sequence[EngineCheck]) -> Iterable[Content]:
     yield html.table(
         ["variant", "engine", "threads", "golden answers", "largest error", "tolerance", "p50, ms"],
         rows,
-        caption="Golden samples replayed back to back; the error is relative to the largest score of the output.",
+        caption="Golden samples, back to back; the error is relative to the largest score of an output.",
         numeric=[2, 4, 5, 6],
     )
     count = min((c.samples for c in checks if c.samples), default=0)
     yield html.note(
-        f"Medians of {count} invocations, nothing else running on purpose: a hint, not a benchmark. Measure on the "
+        f"Medians of {count} invocations, nothing else running on purpose: a hint, not a benchmark. Measure "
+        "on the "
         "device with bedside bench."
     )
 
@@ -189,7 +197,9 @@ def _per_class(o: ExportOutcome) -> Iterable[Content]:
         cells = [*_recall(o.reference, i), *(_recall(default, i) if default else ())]
         rows.append([label, o.reference.counts[i], *cells])
     yield html.table(header, rows, numeric=[1, 2, 4])
-    yield html.note("Wilson intervals take frames as independent; frames of one group are not, so they are too narrow.")
+    yield html.note(
+        "Wilson intervals take frames as independent; frames of one group are not, so they are too narrow."
+    )
 
 
 def _recall(marks: Marks, index: int) -> tuple[Content, Content]:
@@ -212,14 +222,17 @@ def _confusions(o: ExportOutcome) -> Iterable[Content]:
 def _frames(o: ExportOutcome, shown: Sequence[Shown]) -> Iterable[Content]:
     yield html.gallery(_frame(s, o) for s in shown)
     yield html.note(
-        "As the model sees them. These are real frames of the data set: treat this report as you treat the data. The "
+        "As the model sees them. These are real frames of the data set: treat this report as you treat the "
+        "data. The "
         "bundle holds none of them unless golden frames from the data were asked for."
     )
 
 
 def _frame(s: Shown, o: ExportOutcome) -> Html:
     factor = max(1, -(-_SHOWN_WIDTH // s.pixels.shape[1]))
-    large = cv2.resize(s.pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    large = cv2.resize(s.pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST).astype(
+        np.uint8, copy=False
+    )
     decided = int(np.argmax(s.variant))
     right = decided == s.truth
     caption = html.join(
@@ -241,7 +254,9 @@ def _training(o: ExportOutcome) -> Iterable[Content]:
     assert training is not None
     for title, keys in (("Loss", ("loss", "val_loss")), ("Accuracy", ("accuracy", "val_accuracy"))):
         series = [
-            html.Series(name=name, x=[i + 1.0 for i in range(len(training.history[key]))], y=training.history[key])
+            html.Series(
+                name=name, x=[i + 1.0 for i in range(len(training.history[key]))], y=training.history[key]
+            )
             for name, key in zip(("training", "validation"), keys, strict=True)
             if key in training.history
         ]
@@ -250,7 +265,8 @@ def _training(o: ExportOutcome) -> Iterable[Content]:
     resumed = "" if training.resumed_from is None else f", resumed after epoch {training.resumed_from}"
     epochs = max((len(v) for v in training.history.values()), default=0)
     yield html.note(
-        f"{epochs} epochs in {training.seconds:.0f} s{resumed}; the weights of epoch {training.best_epoch}, with the "
+        f"{epochs} epochs in {training.seconds:.0f} s{resumed}; the weights of epoch {training.best_epoch}, "
+        "with the "
         "lowest validation loss, were kept. Training curves are of augmented frames."
     )
 
@@ -281,7 +297,9 @@ def _input(o: ExportOutcome) -> Iterable[Content]:
 
 
 def _provenance(o: ExportOutcome) -> Iterable[Content]:
-    calibration = "none" if o.calibration_samples is None else f"{o.calibration_samples} training frames, black, white"
+    calibration = (
+        "none" if o.calibration_samples is None else f"{o.calibration_samples} training frames, black, white"
+    )
     yield html.key_values(
         [
             ("Weights", o.origin),

@@ -23,9 +23,9 @@ _NORMALIZING = frozenset(
 #: Layers and operations that leave the values of a uniform picture alone when the model is not training.
 _TRANSPARENT = frozenset(
     {
-        "InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout",
-        "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "GetItem", "Stack", "Concatenate", "Flip", "Cast",
-        "MixUp", "CutMix", "RandAugment", "AugMix",
+        "InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout",
+        "AlphaDropout", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "GetItem", "Stack",
+        "Concatenate", "Flip", "Cast", "MixUp", "CutMix", "RandAugment", "AugMix",
     }
 )  # fmt: skip
 #: Layers and operations after the last activation that keep probabilities probabilities and logits logits.
@@ -54,8 +54,8 @@ class Leading(msgspec.Struct, frozen=True):
     def plausible(self) -> bool:
         """Whether it is a normalization of pixels 0..255: of what else it may be, only the author knows.
 
-        A model that wants 0..1 and begins with `Rescaling(2, offset=-1)` would make -1..509 of raw pixels; one that
-        begins with 1/65535 was made for deeper pixels.
+        A model that wants 0..1 and begins with `Rescaling(2, offset=-1)` would make -1..509 of raw pixels;
+        one that begins with 1/65535 was made for deeper pixels.
         """
         return self.high - self.low >= 0.1 and max(abs(self.low), abs(self.high)) <= 256.0
 
@@ -137,7 +137,9 @@ def walk(model: Any) -> Iterator[Any]:
             yield from walk(layer)
 
 
-def _lead(nodes: list[_Node], frames: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+def _lead(
+    nodes: list[_Node], frames: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
     """Values that the first real layer is given, and the layers that made them."""
     values: dict[str, npt.NDArray[np.float32]] = {}
     names: list[str] = []

@@ -1,6 +1,16 @@
 """The one tree of errors. Vendor exceptions are mapped to it at the edge and never leak."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+
+def printable(text: str) -> str:
+    """`text` with everything that a terminal might obey escaped: line ends, control and bidirectional codes.
+
+    Names, labels and keys come out of files that anybody may have written.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class BedsideError(Exception):
@@ -23,7 +33,15 @@ class BedsideError(Exception):
     def __str__(self) -> str:
         """One line: `where: what (hint)`."""
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{line} ({self.hint})" if self.hint else line
+        return printable(f"{line} ({self.hint})" if self.hint else line)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross from child processes; by default an exception is rebuilt from positional arguments."""
+        return _rebuild, (type(self), self.what, self.where, self.hint)
+
+
+def _rebuild(kind: type[BedsideError], what: str, where: str, hint: str) -> BedsideError:
+    return kind(what, where=where, hint=hint)
 
 
 class GateError(BedsideError):

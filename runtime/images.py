@@ -42,7 +42,7 @@ def is_image(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures lying in a folder, not in its subfolders, in natural order; hidden files are left out.
+    """The pictures in a folder, not in its subfolders, in natural order; hidden files are left out.
 
     Args:
         folder: Where to look.
@@ -61,8 +61,8 @@ def read_image(path: Path) -> Pixels:
     """Read a picture.
 
     Args:
-        path: A BMP, JPEG, PNG, TIFF or WebP file. Deeper samples lose their low bits, transparency is dropped,
-            and an orientation in the file is applied.
+        path: A BMP, JPEG, PNG, TIFF or WebP file. Deeper samples lose their low bits, transparency is
+            dropped, and an orientation in the file is applied.
 
     Returns:
         `(H, W, 3) uint8`, BGR.

@@ -31,6 +31,7 @@ from bedside.runtime.bundle.manifest import (
     Precision,
     Provenance,
     Task,
+    TensorSpec,
     Variant,
     VariantGolden,
 )
@@ -230,12 +231,16 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
     )
 
 
-def run_samples(session: Session, samples: Array) -> tuple[npt.NDArray[np.float32], ...]:
+def run_samples(
+    session: Session, samples: Array, specs: tuple[TensorSpec, ...] | None = None
+) -> tuple[npt.NDArray[np.float32], ...]:
     """Outputs of a session for stacked inputs.
 
     Args:
         session: Open; stays open.
         samples: `(N, *tensor shape without batch)`.
+        specs: Of the outputs, with their quantization; None for what the session itself reports, which only the
+            format's native engine knows in full.
 
     Returns:
         One `(N, *output shape without batch) float32` array per output, dequantized.
@@ -244,8 +249,8 @@ def run_samples(session: Session, samples: Array) -> tuple[npt.NDArray[np.float3
     for sample in samples:
         session.input()[0] = sample
         outputs = session.invoke()
-        rows.append(tuple(dequantize(o, s)[0].copy() for o, s in zip(outputs, session.outputs, strict=True)))
-    return tuple(np.stack(column).astype(np.float32) for column in zip(*rows, strict=True))
+        rows.append(tuple(dequantize(o, s)[0] for o, s in zip(outputs, specs or session.outputs, strict=True)))
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
 def _record(v: VariantDraft, samples: Array) -> tuple[tuple[npt.NDArray[np.float32], ...], Any, Any]:

@@ -115,6 +115,7 @@ class Pipeline:
         self.latency = LatencyRecorder(STAGES)
         self._source = source
         self._session = loaded.session
+        self._outputs = loaded.variant.outputs
         self._engine = loaded.session.engine
         self._variant = loaded.variant.id
         hint = loaded.session.options.hint
@@ -305,7 +306,7 @@ class Pipeline:
             prepared = clock.now_ns()
             outputs = self._session.invoke()
             invoked = clock.now_ns()
-            decoded = self._task.decode(outputs, self._session.outputs)
+            decoded = self._task.decode(outputs, self._outputs)
         except FrameError as error:
             reason = Failed.GEOMETRY
             self._end_with(error)

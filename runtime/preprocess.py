@@ -1,12 +1,12 @@
 """From captured frame to model input: geometry only, straight into the engine's own buffer.
 
-Region of interest, resize or letterbox, colour order, masks. Normalization belongs inside the exported graph; for
-third-party models whose manifest states one, it and the quantization become a table of 256 entries per channel,
-so that a uint8 or int8 model never sees a float here.
+Region of interest, resize or letterbox, colour order, masks. Normalization belongs inside the exported graph;
+for third-party models whose manifest states one, it and the quantization become a table of 256 entries per
+channel, so that a uint8 or int8 model never sees a float here.
 
-The plain path, a uint8 model that takes pixels in the frame's colour order, is one `cv2.resize` into the engine's
-memory: no intermediate picture, no allocation. Every other path goes through scratch pictures of the model's size,
-allocated once per frame geometry.
+The plain path, a uint8 model that takes pixels in the frame's colour order, is one `cv2.resize` into the
+engine's memory: no intermediate picture, no allocation. Every other path goes through scratch pictures of the
+model's size, allocated once per frame geometry.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Preprocessor:
     Args:
         spec: What the model wants.
         roi: The part of the captured frame to look at, in its pixels; None for all of it.
-        masks: Parts of the captured frame that the model must not see (burned-in names, screen furniture), in its
-            pixels. They are blanked with `spec.pad` in the model input, rounded outwards by the reach of the
-            interpolation: no pixel inside a mask influences the tensor.
+        masks: Parts of the captured frame that the model must not see (burned-in names, screen furniture), in
+            its pixels. They are blanked with `spec.pad` in the model input, rounded outwards by the reach of
+            the interpolation: no pixel inside a mask influences the tensor.
 
     Raises:
         BundleError: `spec` contradicts itself: an element type that cannot hold pixels, or values that need a
@@ -101,7 +101,8 @@ class Preprocessor:
         """
         if out.shape != self._shape or out.dtype != self._dtype:
             raise EngineError(
-                f"the input buffer is {list(out.shape)} {out.dtype}, the manifest says {list(self._shape)} {self._dtype}"
+                f"the input buffer is {list(out.shape)} {out.dtype}, "
+                f"the manifest says {list(self._shape)} {self._dtype}"
             )
         key = (pixels.shape, color)
         plan = self._plans.get(key)
@@ -126,8 +127,8 @@ class Preprocessor:
         for name, rect in (("region of interest", roi), *(("mask", mask) for mask in self.masks)):
             if not rect.inside(width, height):
                 raise FrameError(
-                    f"the {name} [{rect.x}, {rect.y}, {rect.width}, {rect.height}] does not lie in the frame of "
-                    f"{width}x{height}",
+                    f"the {name} [{rect.x}, {rect.y}, {rect.width}, {rect.height}] "
+                    f"does not lie in the frame of {width}x{height}",
                     hint="the source changed its size, or the profile was made for another one",
                 )
         spec = self.spec
@@ -180,7 +181,8 @@ class _Plan:
         if self._planar and tables is not None:
             per_channel = np.broadcast_to(tables, (1, 256, spec.channels))
             self._planes = [
-                (np.empty((h, w), np.uint8), np.ascontiguousarray(per_channel[:, :, c])) for c in range(spec.channels)
+                (np.empty((h, w), np.uint8), np.ascontiguousarray(per_channel[:, :, c]))
+                for c in range(spec.channels)
             ]
 
     def run(self, pixels: Pixels, out: Array) -> None:
@@ -196,7 +198,7 @@ class _Plan:
                 tensor[area.rows, area.columns] = self._pad
 
     def _write(self, source: Pixels, tensor: Array) -> None:
-        target = None if self._planar else tensor[self._inner]
+        target = tensor if self._planar else tensor[self._inner]
         resized = target if self._resized is None else self._resized
         _into(cv2.resize(source, self._size, dst=resized, interpolation=self._interpolation), resized)
         picture = resized
@@ -208,7 +210,7 @@ class _Plan:
         elif self._tables is not None:
             _into(cv2.LUT(picture, self._tables, dst=target), target)
 
-    def _split(self, picture: Array | None, tensor: Array) -> None:
+    def _split(self, picture: Array, tensor: Array) -> None:
         targets = [plane[self._inner] for plane in tensor]
         planes = [plane for plane, _ in self._planes] or targets
         for result, plane in zip(cv2.split(picture, planes), planes, strict=True):
@@ -217,9 +219,9 @@ class _Plan:
             _into(cv2.LUT(plane, table, dst=target), target)
 
 
-def _into(result: Array, target: Array | None) -> None:
-    """Make sure that OpenCV wrote where it was told: a `dst` that it cannot use is replaced without a word."""
-    if result is not target and target is not None:
+def _into(result: Array, target: Array) -> None:
+    """Make sure that OpenCV wrote where it was told: it replaces a `dst` it cannot use without a word."""
+    if result is not target:
         np.copyto(target, result.reshape(target.shape))
 
 
@@ -228,8 +230,8 @@ def _tables(spec: InputSpec) -> Array | None:
 
     None where pixels go in as they are.
 
-    `real = (pixel - mean) / std`, then `q = clip(round(real / scale) + zero_point)` for integer tensors (TFLite
-    quantization specification), rounding half to even.
+    `real = (pixel - mean) / std`, then `q = clip(round(real / scale) + zero_point)` for integer tensors
+    (TFLite quantization specification), rounding half to even.
     """
     if spec.dtype not in _TABLE_TYPES:
         raise BundleError(f"input: a tensor of {spec.dtype} cannot hold pixels")
@@ -246,7 +248,9 @@ def _tables(spec: InputSpec) -> Array | None:
         table = values.astype(spec.dtype)
     else:
         if spec.quantization is None:
-            raise BundleError(f"input: pixels in a tensor of {spec.dtype} need its quantization (scale, zero_point)")
+            raise BundleError(
+                f"input: pixels in a tensor of {spec.dtype} need its quantization (scale, zero_point)"
+            )
         limits = np.iinfo(spec.dtype)
         codes = np.rint(values / spec.quantization.scale) + spec.quantization.zero_point
         table = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
@@ -287,14 +291,17 @@ def _blank_areas(spec: InputSpec, where: Fit, masks: tuple[Rect, ...]) -> tuple[
 def _reached(start: int, stop: int, source: int, target: int, mode: str) -> tuple[int, int]:
     """Target pixels that source pixels `start <= s < stop` influence along one axis, half-open.
 
-    Target pixel `u` looks at the position `f = (u + 0.5) * step - 0.5`, with `step = source / target`, and reads
-    source pixels `s` with `|s - f| <= reach` (OpenCV, `resize.cpp`): linear reads the two neighbours, cubic the
-    four, nearest and area what the target pixel covers. Area becomes a linear form without the half-pixel shift as
-    soon as either axis is enlarged, and then reads up to 1.5 away. Pixels beyond the edge repeat the edge pixel, which
-    every such target reads anyway. Anything outside the crop is never read: OpenCV is given the crop alone.
+    Target pixel `u` looks at the position `f = (u + 0.5) * step - 0.5`, with `step = source / target`, and
+    reads source pixels `s` with `|s - f| <= reach` (OpenCV, `resize.cpp`): linear reads the two neighbours,
+    cubic the four, nearest and area what the target pixel covers. Area becomes a linear form without the
+    half-pixel shift as soon as either axis is enlarged, and then reads up to 1.5 away. Pixels beyond the edge
+    repeat the edge pixel, which every such target reads anyway. Anything outside the crop is never read:
+    OpenCV is given the crop alone.
     """
     step = source / target
-    reach = {"linear": 1.0, "cubic": 2.0, "nearest": (step + 1) / 2, "area": max(1.5, (step + 1) / 2)}[mode] + _SLACK
+    reach = {"linear": 1.0, "cubic": 2.0, "nearest": (step + 1) / 2, "area": max(1.5, (step + 1) / 2)}[
+        mode
+    ] + _SLACK
     first = math.ceil((start - reach + 0.5) / step - 0.5)
     last = math.floor((stop - 1 + reach + 0.5) / step - 0.5)
     return min(max(first, 0), target), min(max(last + 1, 0), target)

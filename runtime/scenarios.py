@@ -15,9 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from bedside.runtime.clock import Clock
-from bedside.runtime.engines.protocol import Session
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.latency import LatencyRecorder
+from bedside.runtime.loading import Loaded
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks import TaskDecoder
 
@@ -53,7 +53,7 @@ class ScenarioResult(msgspec.Struct, frozen=True):
 
 def run_scenario(
     scenario: Scenario,
-    session: Session,
+    loaded: Loaded,
     preprocess: Preprocessor,
     task: TaskDecoder,
     frames: Sequence[tuple[Pixels, Color]],
@@ -72,6 +72,7 @@ def run_scenario(
         EngineError: The engine failed.
         FrameError: A frame does not fit.
     """
+    session, outputs_of = loaded.session, loaded.variant.outputs
     recorder = LatencyRecorder(("preprocess", "invoke", "decode", "total"))
 
     def query(i: int) -> None:
@@ -81,7 +82,7 @@ def run_scenario(
         t1 = clock.now_ns()
         outputs = session.invoke()
         t2 = clock.now_ns()
-        task.decode(outputs, session.outputs)
+        task.decode(outputs, outputs_of)
         t3 = clock.now_ns()
         recorder.add(t1 - t0, t2 - t1, t3 - t2, t3 - t0)
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         preprocess = Preprocessor(model.input, roi=spec.roi, masks=spec.masks)
         task = make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing)
-        measured = run_scenario(args.scenario, session, preprocess, task, frames, clock, min_seconds=seconds)
+        measured = run_scenario(args.scenario, loaded, preprocess, task, frames, clock, min_seconds=seconds)
     finally:
         session.close()
     height, width = frames[0][0].shape[:2]

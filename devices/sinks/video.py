@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import cv2
 
 from bedside.devices.overlay import Overlay
 from bedside.devices.sinks.failure import sink_error
-from bedside.devices.sinks.quiet import quiet
+from bedside.runtime.engines.quiet import filtered_stderr
 from bedside.runtime.errors import SinkError, UsageError
 from bedside.runtime.frame import Frame, Pixels
+from bedside.runtime.opencv import quiet_opencv
 from bedside.runtime.protocols import SourceInfo
 from bedside.runtime.result import Result
 
@@ -28,6 +30,9 @@ RESERVE_BYTES = 32 << 20
 #: The picture stands still for frames that never came here, so that the video keeps the time of the stream,
 #: but for no more than this many in a row, so that a slow encoder is not slowed further.
 MAX_HELD = 4
+
+# Printed for every WebM, whatever the log level: FFmpeg's muxer has no table of fourccs in which VP80 could be.
+_CHATTER = re.compile(rb"OpenCV: FFMPEG: |\[ ?(WARN|ERROR):\S*\] global \S*cap_ffmpeg")
 
 _FALLBACK_FPS = 30.0
 _MAX_FPS = 240.0
@@ -127,7 +132,8 @@ class VideoSink:
             return
         begun = self._writer is not None
         if self._writer is not None:
-            self._writer.release()
+            with quiet_opencv():
+                self._writer.release()
         self._writer, self._overlay, self._picture, self._seq = None, None, None, -1
         if not begun:
             self._discard()
@@ -151,7 +157,7 @@ class VideoSink:
     def _begin(self, size: tuple[int, int]) -> cv2.VideoWriter:
         # An absolute path: FFmpeg would take a colon in a relative one for a protocol.
         path = str(self._partial.absolute())
-        with quiet():
+        with filtered_stderr(_CHATTER), quiet_opencv():
             writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), self._fps, size)
         if not writer.isOpened():
             writer.release()
@@ -164,8 +170,9 @@ class VideoSink:
 
     def _add(self, picture: Pixels) -> None:
         assert self._writer is not None
-        # OpenCV 5 says whether it worked, 4 says nothing: there, `close` finds out.
-        written: bool | None = self._writer.write(picture)
+        with quiet_opencv():
+            # OpenCV 5 says whether it worked, 4 says nothing: there, `close` finds out.
+            written: bool | None = self._writer.write(picture)
         if written is False:
             raise SinkError("the video could not be written", where=self.name, hint="is the disk full?")
 

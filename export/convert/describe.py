@@ -38,8 +38,8 @@ def describe(variant: str, data: bytes, spec: InputSpec) -> Artifact:
 def check_input(variant: str, inputs: tuple[TensorSpec, ...], spec: InputSpec) -> None:
     """Refuse a file that would read pixels as anything but pixels.
 
-    An input quantization of, say, (0.70, 0) comes of a calibration set without white; the device would feed it raw
-    pixels, and every one of them would be misread without a word.
+    An input quantization of, say, (0.70, 0) comes of a calibration set without white; the device would feed
+    it raw pixels, and every one of them would be misread without a word.
 
     Raises:
         ConversionError: With what it takes, and what it should.
@@ -50,7 +50,9 @@ def check_input(variant: str, inputs: tuple[TensorSpec, ...], spec: InputSpec) -
     quantization = inputs[0].quantization
     if quantization is not None and quantization != _PIXELS:
         raise ConversionError(
-            f"reads a pixel p as {quantization.scale:.6g} * (p - {quantization.zero_point}), expected 1 * (p - 0)",
+            f"reads a pixel p as {quantization.scale:.6g} * (p - {quantization.zero_point}), expected 1 * "
+            "(p - 0)",
             where=variant,
-            hint="the calibration set must span 0..255",
+            hint="a channel swap before the normalization shares its scale with the input: take it out of the "
+            "model (--preprocessing caffe), or have the calibration set span 0..255",
         )

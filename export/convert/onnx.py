@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import MutableSequence
+from collections.abc import Iterable, MutableSequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ from bedside.export.convert.artifact import OUTPUT, ConversionError
 from bedside.export.convert.quiet import gist, quiet
 from bedside.export.graph import PixelModel
 
-#: ONNX operator set 17 (IR 8) is read by every ONNX Runtime and OpenVINO that the extras allow, and by older ones.
+#: ONNX operator set 17 (IR 8) is read by every ONNX Runtime and OpenVINO that the extras allow, and by older
+#: ones.
 OPSET = 17
 _PIXELS = "pixels"
 
 
-def convert_onnx(model: PixelModel, precision: str, calibration: npt.NDArray[np.uint8] | None = None) -> bytes:
+def convert_onnx(
+    model: PixelModel, precision: str, calibration: npt.NDArray[np.uint8] | None = None
+) -> bytes:
     """Convert to ONNX. The file takes `(1, H, W, C) uint8` pixels and gives `(1, K) float32` scores.
 
     Args:
@@ -66,7 +69,19 @@ def _from_keras(graph: Any) -> onnx.ModelProto:
     # tf2onnx numbers helper tensors with a counter of the process; the same model must give the same bytes.
     tf2onnx.utils.INTERNAL_NAME = 1
     proto, _ = tf2onnx.convert.from_function(scores, input_signature=signature, opset=OPSET)
+    _bind_captures(proto, scores.get_concrete_function().graph.captures)
     return proto
+
+
+def _bind_captures(proto: onnx.ModelProto, captures: Iterable[tuple[Any, Any]]) -> None:
+    """Make constants of the tensors that the function captured; tf2onnx leaves them as further inputs.
+
+    Layers such as Normalization, and arithmetic with arrays, hold eager tensors that are no variables.
+    """
+    held = {inner.name: outer for outer, inner in captures if outer.dtype != tf.resource}
+    for entry in [i for i in proto.graph.input if i.name in held]:
+        proto.graph.initializer.append(numpy_helper.from_array(held[entry.name].numpy(), entry.name))
+        proto.graph.input.remove(entry)
 
 
 def _quantize(proto: onnx.ModelProto, calibration: npt.NDArray[np.uint8]) -> onnx.ModelProto:
@@ -93,8 +108,9 @@ def _quantize(proto: onnx.ModelProto, calibration: npt.NDArray[np.uint8]) -> onn
 def take_pixels(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Make a graph that was quantized with a float input take uint8 pixels.
 
-    Where the input is quantized first, that QuantizeLinear is taken out and pixels go straight into the quantized
-    graph. Where an operator without an integer form comes first, a Cast goes in front of it, which is exact.
+    Where the input is quantized first, that QuantizeLinear is taken out and pixels go straight into the
+    quantized graph. Where an operator without an integer form comes first, a Cast goes in front of it, which
+    is exact.
 
     Raises:
         ConversionError: The scale is not exactly 1 or the zero point not 0: pixels would be misread.
@@ -107,14 +123,17 @@ def take_pixels(proto: onnx.ModelProto) -> onnx.ModelProto:
         real = f"{entry.name}_float"
         for node in users:
             _rename(node.input, entry.name, real)
-        graph.node.insert(0, onnx.helper.make_node("Cast", [entry.name], [real], name="pixels_cast", to=TensorProto.FLOAT))
+        graph.node.insert(
+            0, onnx.helper.make_node("Cast", [entry.name], [real], name="pixels_cast", to=TensorProto.FLOAT)
+        )
         return proto
     first = users[0]
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     scale, zero = constants[first.input[1]], constants[first.input[2]]
     if zero.dtype != np.uint8 or not (scale == 1.0).all() or zero.any():
         raise ConversionError(
-            f"quantizes pixels with ({scale.ravel()[0]:.6g}, {zero.ravel()[0]}) {zero.dtype}, expected (1, 0) uint8",
+            f"quantizes pixels with ({scale.ravel()[0]:.6g}, {zero.ravel()[0]}) {zero.dtype}, expected (1, "
+            "0) uint8",
             where="onnx-int8",
             hint="the calibration set must span 0..255",
         )

@@ -19,8 +19,8 @@ _LOGGERS = ("tensorflow", "absl", "tf2onnx", "keras", "onnxruntime")
 def quiet() -> Iterator[Callable[[], str]]:
     """Send file descriptors 1 and 2, the converters' loggers and Python warnings elsewhere for a while.
 
-    One thread at a time: descriptors belong to the process. Whoever draws progress meanwhile writes to a duplicate
-    of descriptor 2 (see `bedside.export.cli`).
+    One thread at a time: descriptors belong to the process. Whoever draws progress meanwhile writes to a
+    duplicate of descriptor 2 (see `bedside.export.cli`).
 
     Yields:
         A function that gives what was written so far, for error messages.

@@ -16,17 +16,21 @@ from bedside.export.convert.quiet import gist, quiet
 from bedside.export.graph import PixelModel
 
 
-def convert_tflite(model: PixelModel, precision: str, calibration: npt.NDArray[np.uint8] | None = None) -> bytes:
+def convert_tflite(
+    model: PixelModel, precision: str, calibration: npt.NDArray[np.uint8] | None = None
+) -> bytes:
     """Convert to TFLite. The file takes `(1, H, W, C) uint8` pixels.
 
     Args:
         model: With raw pixels for an input.
-        precision: `fp32`, `fp16` (float16 weights), `dynamic` (int8 weights, float activations) or `int8` (all of it).
+        precision: `fp32`, `fp16` (float16 weights), `dynamic` (int8 weights, float activations) or `int8`
+            (all of it).
         calibration: For `int8`: `(N, H, W, C) uint8` training frames, black and white among them; see
             `bedside.export.calibration`.
 
     Returns:
-        The file. An int8 file gives uint8 scores of scale 1/256 where it ends in a softmax, so nothing in it is
+        The file. An int8 file gives uint8 scores of scale 1/256 where it ends in a softmax, so nothing in it
+        is
         float: accelerators that know integers only can run all of it.
 
     Raises:
@@ -65,7 +69,9 @@ def convert_tflite(model: PixelModel, precision: str, calibration: npt.NDArray[n
     raise ConversionError(reason, where=f"tflite-{precision}")
 
 
-def _frames(calibration: npt.NDArray[np.uint8] | None) -> Callable[[], Iterator[list[npt.NDArray[np.float32]]]]:
+def _frames(
+    calibration: npt.NDArray[np.uint8] | None,
+) -> Callable[[], Iterator[list[npt.NDArray[np.float32]]]]:
     def frames() -> Iterator[list[npt.NDArray[np.float32]]]:
         for frame in calibration if calibration is not None else ():
             yield [frame[None].astype(np.float32)]

@@ -17,7 +17,7 @@ from bedside.export.data.files import (
     visible_files,
     visible_folders,
 )
-from bedside.export.data.splitting import Fractions, make_data
+from bedside.export.data.splitting import DRAWN, Fractions, make_data
 from bedside.export.data.types import SPLITS, ClassificationData, Item, Progress, SplitName
 from bedside.export.recipe import ClassFoldersData
 from bedside.runtime.errors import RecipeError
@@ -129,13 +129,13 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
     tops = visible_folders(folder)
     names = {top.name.lower() for top in tops}
     if names and names <= set(_SPLIT_FOLDERS) and any(_SPLIT_FOLDERS[n] == "train" for n in names):
-        roots = [(top, _SPLIT_FOLDERS[top.name.lower()]) for top in tops]
+        roots: list[tuple[Path, SplitName | None]] = [(top, _SPLIT_FOLDERS[top.name.lower()]) for top in tops]
         twice = [top.name for top, split in roots if [s for _, s in roots].count(split) > 1]
         if twice:
             raise RecipeError(f"folders {', '.join(twice)} are the same split", where=str(folder))
-        missing: list[SplitName] = [s for s in SPLITS if s not in [split for _, split in roots]]
+        missing: tuple[SplitName, ...] = tuple(s for s in SPLITS if s not in [split for _, split in roots])
     else:
-        roots, missing = [(folder, None)], ["holdout", "validation"]
+        roots, missing = [(folder, None)], DRAWN
     found = sorted({child.name for top, _ in roots for child in visible_folders(top)})
     order = _order(found, labels, folder, kind, wanted)
     files, strays = [], 0
@@ -158,7 +158,7 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
                 for path in kept
             ]
     notes = (f"{strays} files in class folders are no {kind} and were left aside",) if strays else ()
-    draw: tuple[SplitName, ...] = tuple(s for s in ("holdout", "validation") if s in missing)  # type: ignore[misc]
+    draw = tuple(split for split in DRAWN if split in missing)
     return ClassTree(order, tuple(files), draw, notes)
 
 

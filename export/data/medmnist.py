@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.data.files import resolve
-from bedside.export.data.splitting import Fractions, make_data
+from bedside.export.data.splitting import DRAWN, Fractions, make_data
 from bedside.export.data.types import ClassificationData, Item, Progress, SplitName
 from bedside.export.recipe import MedMnistData
 from bedside.runtime.errors import RecipeError
@@ -63,7 +63,7 @@ def load_medmnist(
             f"labels go up to {classes - 1}, data.labels names {len(labels)} classes", where=str(file)
         )
     present = {part.split for part in parts}
-    draw: list[SplitName] = [s for s in ("holdout", "validation") if s not in present]  # type: ignore[misc]
+    draw = [split for split in DRAWN if split not in present]
     items: list[Item] = []
     seen: dict[str, SplitName] = {}
     dropped = 0

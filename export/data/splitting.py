@@ -19,6 +19,10 @@ from bedside.runtime.bundle.manifest import DataSource
 from bedside.runtime.errors import RecipeError
 
 
+#: Splits that items can be drawn into, in the order in which they choose.
+DRAWN: tuple[SplitName, ...] = ("holdout", "validation")
+
+
 class Fractions(msgspec.Struct, frozen=True):
     """What share of each class's items is wanted outside the training split."""
 
@@ -38,7 +42,7 @@ def make_data(
     *,
     fractions: Fractions,
     seed: int,
-    draw: Sequence[SplitName] = ("holdout", "validation"),
+    draw: Sequence[SplitName] = DRAWN,
     sources: Sequence[DataSource] = (),
     notes: Sequence[str] = (),
 ) -> ClassificationData:
@@ -228,7 +232,7 @@ def _check_classes(
                 raise RecipeError(
                     f"class {label!r} has no samples in the {split.name} split",
                     where="data",
-                    hint=f"it has {of_class} group{'s' * (of_class > 1)}, and every split needs one of its own: "
+                    hint=f"it has {of_class} group{'s' * (of_class > 1)}, and every split needs one: "
                     "more data, or a finer data.group where frames really are independent",
                 )
 

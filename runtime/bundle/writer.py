@@ -71,7 +71,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writing would replace a device or a pipe by a plain file; no one means that.
-        if path.exists() and not path.is_file():
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             raise SinkError("is no regular file", where=str(path), hint="choose another output path")
         if path.exists() and not os.access(path, os.W_OK):
             raise SinkError("is read-only", where=str(path), hint="choose another output path, or chmod it")

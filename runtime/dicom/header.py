@@ -46,6 +46,10 @@ _KEYWORDS = (
 # fmt: on
 
 
+class NoPixelData(SourceError):
+    """The object is sound but holds no frames: a report, a waveform, a DICOMDIR."""
+
+
 class Header(msgspec.Struct, frozen=True):
     """What a DICOM object says of its pixels, checked against the file.
 
@@ -206,7 +210,7 @@ def _pixel_element(
     head = stream.read(8)
     if len(head) < 8:
         modality = dataset.get("Modality") or "no modality given"
-        raise SourceError(
+        raise NoPixelData(
             f"the DICOM object has no pixel data ({modality})",
             where=where,
             hint="reports, waveforms and plans hold no frames",

@@ -37,7 +37,9 @@ def dtype_name(dtype: npt.DTypeLike, engine: str, what: str) -> DType:
     """
     name = np.dtype(dtype).name
     if name not in _DTYPES:
-        raise EngineError(f"{what} has elements of type {name}, supported are {', '.join(sorted(_DTYPES))}", where=engine)
+        raise EngineError(
+            f"{what} has elements of type {name}, supported are {', '.join(sorted(_DTYPES))}", where=engine
+        )
     return cast(DType, name)
 
 
@@ -93,6 +95,8 @@ def engine_error(what: str, error: BaseException, engine: str) -> EngineError:
             return EngineError(f"{what}: it has no kernel for the op {match['why'].strip()}", where=engine)
     # Headers such as OpenVINO's "Exception from src/...:84:" say where in the vendor's code, not what.
     lines = [line.strip() for line in text.splitlines()]
-    kept = [line for line in lines if line and not line.startswith("Exception from ")] or [type(error).__name__]
+    kept = [line for line in lines if line and not line.startswith("Exception from ")] or [
+        type(error).__name__
+    ]
     reason = " ".join(kept)
     return EngineError(f"{what}: {reason if len(reason) <= 240 else reason[:239] + '…'}", where=engine)

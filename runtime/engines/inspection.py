@@ -1,8 +1,8 @@
 """What a model file says of itself, read before any engine sees it.
 
 A few hundred lines of checks instead of trust: no engine detects corruption, `tflite-runtime` crashes on a
-truncated file, and onnxruntime goes looking on the disk for external data. The readers here are pure Python, take
-only bytes, check every offset, and refuse custom ops by name.
+truncated file, and onnxruntime goes looking on the disk for external data. The readers here are pure Python,
+take only bytes, check every offset, and refuse custom ops by name.
 """
 
 from __future__ import annotations
@@ -69,4 +69,6 @@ def inspect(data: bytes, format: Format) -> ModelFile:
     except Malformed as error:
         raise EngineError(f"not a sound .{format} model: {error}", where="model file") from None
     except Refused as error:
-        raise EngineError(str(error), where="model file", hint="export with built-in ops and one self-contained file") from None
+        raise EngineError(
+            str(error), where="model file", hint="export with built-in ops and one self-contained file"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +26,12 @@ def load(engine: str) -> Any:
     Raises:
         ImportError: With the vendor's reason.
     """
+    name = f"{PACKAGES[engine]}.interpreter"
+    if name in sys.modules:
+        return sys.modules[name]
     # tflite_runtime under NumPy 2 prints a page about ABIs before it raises.
     with filtered_stderr(EVERYTHING):
-        return importlib.import_module(f"{PACKAGES[engine]}.interpreter")
+        return importlib.import_module(name)
 
 
 def hints(engine: str) -> tuple[str, ...]:
@@ -47,9 +51,9 @@ def compile_model(engine: str, data: bytes, format: Format, options: SessionOpti
 class LiteRTSession:
     """A TFLite interpreter with allocated tensors.
 
-    The input is the interpreter's own memory: the array from `input` has to be let go before `invoke`, since the
-    interpreter could move what it points to; it refuses to run otherwise. Outputs are copied out, into arrays that
-    are made once.
+    The input is the interpreter's own memory: the array from `input` has to be let go before `invoke`, since
+    the interpreter could move what it points to; it refuses to run otherwise. Outputs are copied out, into
+    arrays that are made once.
 
     Args:
         engine: `litert` or `tflite`.
@@ -75,7 +79,9 @@ class LiteRTSession:
         self.outputs = tuple(_spec(answer, engine, "output") for answer in answers)
         self._interpreter: Any = interpreter
         # Functions, not arrays: an array of the interpreter's memory that lives on makes `invoke` fail.
-        self._entries: tuple[Callable[[], Array], ...] = tuple(interpreter.tensor(e["index"]) for e in entries)
+        self._entries: tuple[Callable[[], Array], ...] = tuple(
+            interpreter.tensor(e["index"]) for e in entries
+        )
         self._results = tuple(aligned_empty(spec.shape, spec.dtype) for spec in self.outputs)
         self._copies = [
             (result, interpreter.tensor(answer["index"]))

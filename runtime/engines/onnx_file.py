@@ -1,8 +1,8 @@
 """A reader of `.onnx` files without the `onnx` package, which has no place on a device.
 
-It walks the Protocol Buffers wire format (`protobuf.dev/programming-guides/encoding`) as far as the interface and
-the refusals need: graph inputs and outputs, node types and their domains, and where tensors keep their data. Field
-numbers are those of `onnx/onnx.proto`.
+It walks the Protocol Buffers wire format (`protobuf.dev/programming-guides/encoding`) as far as the interface
+and the refusals need: graph inputs and outputs, node types and their domains, and where tensors keep their
+data. Field numbers are those of `onnx/onnx.proto`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from bedside.runtime.bundle.manifest import DType
 from bedside.runtime.engines.inspection import FileTensor, Malformed, ModelFile, Refused
 
-#: Domains whose ops engines here may have built in. `com.microsoft` is onnxruntime's own: its quantizer writes it.
+#: Domains whose ops engines here may have built in. `com.microsoft` is onnxruntime's own: its quantizer
+#: writes it.
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _EXTERNAL = 1  # TensorProto.DataLocation
 _DEEPEST = 32  # graphs within attributes within graphs
@@ -95,7 +96,8 @@ def _tensor(value: _Message) -> FileTensor:
             for dims in tensor.messages(2):
                 for dim in dims.messages(1):
                     size = dim.number(1) if dim.has(1) else None
-                    # An int64 below zero arrives as a large unsigned number; exporters write it for "unknown".
+                    # An int64 below zero arrives as a large unsigned number; exporters write it for
+                    # "unknown".
                     shape.append(size if size is not None and size < 1 << 63 else dim.text(2) or None)
             return FileTensor(value.text(1), tuple(shape), _DTYPES.get(tensor.number(1)))
     raise Refused(f"{value.text(1)!r} is not a tensor")

@@ -71,7 +71,8 @@ class OpenVinoSession:
         module: Its module.
         core: What read the model.
         model: As read, with fixed shapes.
-        file: What the file says of itself: OpenVINO keeps neither the order of tensors nor their quantization.
+        file: What the file says of itself: OpenVINO keeps neither the order of tensors nor their
+            quantization.
         options: Threads, and the precision hint: `f32` (default), `bf16` or `f16`.
 
     Raises:
@@ -79,7 +80,13 @@ class OpenVinoSession:
     """
 
     def __init__(
-        self, engine: str, module: Any, core: Any, model: Any, file: inspection.ModelFile, options: SessionOptions
+        self,
+        engine: str,
+        module: Any,
+        core: Any,
+        model: Any,
+        file: inspection.ModelFile,
+        options: SessionOptions,
     ) -> None:
         self.engine = engine
         hint = _checked_hint(core, engine, options.hint or _DEFAULT_HINT)
@@ -88,7 +95,8 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": options.threads,
             "NUM_STREAMS": 1,
-            # Sessions share the device with capture and drawing; pinned workers would all sit on the first cores.
+            # Sessions share the device with capture and drawing; pinned workers would all sit on the first
+            # cores.
             "ENABLE_CPU_PINNING": False,
         }
         try:
@@ -104,15 +112,19 @@ class OpenVinoSession:
         entries = _in_file_order(compiled.inputs, file.inputs)
         answers = _in_file_order(compiled.outputs, file.outputs)
         self.inputs = tuple(
-            _spec(port, tensor, engine, "input") for (_, port), tensor in zip(entries, file.inputs, strict=True)
+            _spec(port, tensor, engine, "input")
+            for (_, port), tensor in zip(entries, file.inputs, strict=True)
         )
         self.outputs = tuple(
-            _spec(port, tensor, engine, "output") for (_, port), tensor in zip(answers, file.outputs, strict=True)
+            _spec(port, tensor, engine, "output")
+            for (_, port), tensor in zip(answers, file.outputs, strict=True)
         )
         self._entries = tuple(aligned_empty(spec.shape, spec.dtype) for spec in self.inputs)
         self._results = tuple(aligned_empty(spec.shape, spec.dtype) for spec in self.outputs)
         # The tensors share the arrays' memory and have to live as long as the request.
-        self._tensors = [module.Tensor(array, shared_memory=True) for array in (*self._entries, *self._results)]
+        self._tensors = [
+            module.Tensor(array, shared_memory=True) for array in (*self._entries, *self._results)
+        ]
         for (position, _), tensor in zip(entries, self._tensors, strict=False):
             request.set_input_tensor(position, tensor)
         for (position, _), tensor in zip(answers, self._tensors[len(entries) :], strict=True):
@@ -153,13 +165,15 @@ def _checked_hint(core: Any, engine: str, hint: str) -> str:
     capabilities = core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
     if _HINTS[hint][0] not in capabilities:
         raise EngineError(
-            f"this processor has no {hint} arithmetic", where=engine, hint=f"it offers {', '.join(capabilities)}"
+            f"this processor has no {hint} arithmetic",
+            where=engine,
+            hint=f"it offers {', '.join(capabilities)}",
         )
     return hint
 
 
 def _check_granted(engine: str, devices: list[str], hint: str, granted: str) -> None:
-    """Nothing runs elsewhere, or in another precision, without saying so: f16 would become bf16 in silence."""
+    """Nothing runs elsewhere or in another precision unsaid: f16 would become bf16 in silence."""
     if devices != [_DEVICE]:
         raise EngineError(f"runs on {', '.join(devices)}, asked for {_DEVICE}", where=engine)
     if granted not in (hint, _HINTS[hint][1]):
@@ -178,8 +192,8 @@ def _read(core: Any, data: bytes, format: Format) -> Any:
 def _sealed(data: bytes) -> Iterator[Path]:
     """The bytes as a path that ends in `.tflite`: a link to anonymous memory that nobody can change any more.
 
-    `memfd_create(2)`, `F_ADD_SEALS` of `fcntl(2)`. What OpenVINO opens is what was verified (fault B10), whatever
-    happens to files on the disk.
+    `memfd_create(2)`, `F_ADD_SEALS` of `fcntl(2)`. What OpenVINO opens is what was verified (fault B10),
+    whatever happens to files on the disk.
 
     Raises:
         EngineError: The platform is not Linux.
@@ -219,7 +233,11 @@ def _in_file_order(ports: Any, tensors: tuple[inspection.FileTensor, ...]) -> li
     named = list(enumerate(ports))
     wanted = [tensor.name for tensor in tensors]
     found = [[(k, port) for k, port in named if name in port.get_names()] for name in wanted]
-    if len(named) == len(wanted) and all(len(f) == 1 for f in found) and len({f[0][0] for f in found}) == len(wanted):
+    if (
+        len(named) == len(wanted)
+        and all(len(f) == 1 for f in found)
+        and len({f[0][0] for f in found}) == len(wanted)
+    ):
         return [f[0] for f in found]
     return named
 
@@ -227,7 +245,9 @@ def _in_file_order(ports: Any, tensors: tuple[inspection.FileTensor, ...]) -> li
 def _spec(port: Any, tensor: inspection.FileTensor, engine: str, role: str) -> TensorSpec:
     what = f"{role} {tensor.name!r}"
     partial = port.get_partial_shape()
-    shape = [d.get_length() if d.is_static else None for d in partial] if partial.rank.is_static else [None, None]
+    shape = (
+        [d.get_length() if d.is_static else None for d in partial] if partial.rank.is_static else [None, None]
+    )
     return TensorSpec(
         name=tensor.name,
         shape=fixed_shape(shape, engine, what, open_batch=any(is_dynamic(d) for d in tensor.shape[:1])),

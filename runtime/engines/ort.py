@@ -48,7 +48,8 @@ def compile_model(engine: str, data: bytes, format: Format, options: SessionOpti
 
 
 class OrtSession:
-    """An inference session bound to arrays of its own, so that a run neither copies nor allocates at the border.
+    """An inference session bound to arrays of its own, so that a run neither copies nor allocates at the
+    border.
 
     Args:
         engine: `onnxruntime`.
@@ -70,7 +71,9 @@ class OrtSession:
         settings = _settings(module, file, options)
         try:
             # With its own fallback on, a failure prints a banner and is tried again with other providers.
-            session = module.InferenceSession(data, settings, providers=[_PROVIDER], enable_fallback=0, read_config_from_model=0)
+            session = module.InferenceSession(
+                data, settings, providers=[_PROVIDER], enable_fallback=0, read_config_from_model=0
+            )
             providers = session.get_providers()
             entries, answers = session.get_inputs(), session.get_outputs()
         except Exception as error:  # onnxruntime's exceptions share no base class below Exception
@@ -78,9 +81,13 @@ class OrtSession:
         if providers != [_PROVIDER]:
             raise EngineError(f"runs on {providers}, asked for {_PROVIDER}", where=engine)
         open_batch = any(is_dynamic(t.shape[0]) for t in file.inputs if t.shape)
-        self.inputs = tuple(_spec(e, engine, "input", shape) for e, shape in zip(entries, shapes, strict=True))
+        self.inputs = tuple(
+            _spec(e, engine, "input", shape) for e, shape in zip(entries, shapes, strict=True)
+        )
         self.outputs = tuple(
-            _spec(a, engine, "output", fixed_shape(a.shape, engine, f"output {a.name!r}", open_batch=open_batch))
+            _spec(
+                a, engine, "output", fixed_shape(a.shape, engine, f"output {a.name!r}", open_batch=open_batch)
+            )
             for a in answers
         )
         self._entries = tuple(aligned_empty(spec.shape, spec.dtype) for spec in self.inputs)

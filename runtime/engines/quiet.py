@@ -1,7 +1,8 @@
 """Engines that neither talk nor phone home.
 
-Vendor libraries write to the process's standard error, and two of them report their use over the network unless
-told otherwise. A device in a clinic must do neither, and nothing here touches files or settings of the user.
+Vendor libraries write to the process's standard error, and two of them report their use over the network
+unless told otherwise. A device in a clinic must do neither, and nothing here touches files or settings of the
+user.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
 
-#: onnxruntime 1.32 and later: "set before ONNX Runtime initializes: the uploader, events, and persistent device
-#: identifier are not created for the process lifetime" (Privacy.md in its wheel; on by default, Linux included).
+#: onnxruntime 1.32 and later: "set before ONNX Runtime initializes: the uploader, events, and persistent
+#: device identifier are not created for the process lifetime" (Privacy.md in its wheel; on by default, Linux
+#: included).
 ORT_SWITCH = "ORT_DISABLE_TELEMETRY"
 
 #: What TFLite's MinimalLogger prefixes; what matters of it is in the exception as well.
@@ -35,16 +35,18 @@ def disable_onnxruntime_telemetry() -> None:
 
 @contextlib.contextmanager
 def without_openvino_telemetry() -> Iterator[None]:
-    """Import openvino inside: its `__init__` reports the import through `openvino_telemetry` if that is there.
+    """Import openvino inside, so that its `__init__` does not report the import.
 
-    With that package blocked, openvino falls back on its own stub (`openvino/tools/ovc/telemetry_utils.py`). The
-    block is lifted afterwards; its presence elsewhere in the process stays what it was.
+    It does so through the package `openvino_telemetry`, if that is there. With that one blocked, openvino falls
+    back on its own stub (`openvino/tools/ovc/telemetry_utils.py`). The block is lifted afterwards: elsewhere in
+    the process the package is what it was.
     """
     absent = object()
     blocked = {
         name: sys.modules.get(name, absent) for name in ("openvino_telemetry", "openvino_telemetry.backend")
     }
-    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]  # None is how CPython spells "cannot be imported"
+    # None is how CPython spells "cannot be imported".
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -57,19 +59,18 @@ def without_openvino_telemetry() -> Iterator[None]:
 
 @contextlib.contextmanager
 def filtered_stderr(chatter: re.Pattern[bytes]) -> Iterator[None]:
-    """Drop lines of standard error that start with `chatter`, native code's included; the rest comes out at the end.
+    """Drop lines of standard error that start with `chatter`, native code's included.
 
-    TFLite's logger has no switch that its Python wheels expose. This moves file descriptor 2 aside for a moment,
-    so it is for compiling and importing only, never for the frame loop. What other threads write meanwhile is
-    delayed, not lost.
+    The rest comes out at the end. TFLite's logger has no switch that its Python wheels expose. This moves file descriptor 2 aside for a
+    moment, so it is for compiling and importing only, never for the frame loop. What other threads write
+    meanwhile is delayed, not lost.
     """
     with _stderr:
-        try:
-            saved = os.dup(2)
-        except OSError:  # a daemon without standard error
+        saved = _saved_stderr()
+        if saved is None:
             yield
             return
-        sink: BinaryIO = tempfile.TemporaryFile() if not hasattr(os, "memfd_create") else _memory_file()
+        sink = os.fdopen(os.memfd_create("bedside-stderr", os.MFD_CLOEXEC), "w+b")
         try:
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 sys.stderr.flush()
@@ -90,5 +91,11 @@ def filtered_stderr(chatter: re.Pattern[bytes]) -> Iterator[None]:
             os.close(saved)
 
 
-def _memory_file() -> BinaryIO:
-    return os.fdopen(os.memfd_create("bedside-stderr", os.MFD_CLOEXEC), "w+b")
+def _saved_stderr() -> int | None:
+    """A duplicate of standard error; None for a daemon that has none, and on systems other than Linux."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        return os.dup(2)
+    except OSError:
+        return None

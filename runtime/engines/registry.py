@@ -133,9 +133,11 @@ def status(engine: str) -> EngineStatus:
         UsageError: Unknown engine.
     """
     wanted = spec(engine)
-    reason, version, hints = None, None, ()
+    reason: str | None = None
+    version: str | None = None
+    hints: tuple[str, ...] = ()
+    adapter = _adapter(wanted)
     try:
-        adapter = _adapter(wanted)
         adapter.load(engine)
         hints = adapter.hints(engine)
         version = _version(wanted)
@@ -164,8 +166,8 @@ def compile_model(engine: str, data: bytes, format: Format, options: SessionOpti
         options: Threads and precision hint.
 
     Raises:
-        EngineError: The engine is not available (with what to install), does not read the format, or refuses the
-            model (custom op, dynamic shape, damage, ...), each named.
+        EngineError: The engine is not available (with what to install), does not read the format, or refuses
+            the model (custom op, dynamic shape, damage, ...), each named.
         UsageError: Unknown engine, or threads below 1.
     """
     wanted = spec(engine)
@@ -175,14 +177,16 @@ def compile_model(engine: str, data: bytes, format: Format, options: SessionOpti
         raise EngineError(
             f"does not read .{format} files",
             where=engine,
-            hint=f"it reads {', '.join(wanted.formats)}; .{format} needs one of {', '.join(preference(format))}",
+            hint=f"it reads {', '.join(wanted.formats)}; use one of {', '.join(preference(format))}",
         )
     state = status(engine)
     if state.reason is not None:
         raise EngineError(f"not available: {state.reason}", where=engine)
     if options.hint is not None and options.hint not in state.hints:
         known = f"it offers {', '.join(state.hints)}" if state.hints else "it has no precision hints"
-        raise EngineError(f"cannot run with the precision hint {options.hint!r} here", where=engine, hint=known)
+        raise EngineError(
+            f"cannot run with the precision hint {options.hint!r} here", where=engine, hint=known
+        )
     return _adapter(wanted).compile_model(engine, data, format, options)
 
 

@@ -1,8 +1,8 @@
 """A verifying reader of `.tflite` files: the FlatBuffer is walked whole, every offset checked.
 
 Sources: the TFLite schema, version 3 (`tensorflow/compiler/mlir/lite/schema/schema.fbs`), and the FlatBuffers
-binary format (`flatbuffers.dev/internals`). TFLite's own wheels verify since 2.16 or so; `tflite-runtime` does not,
-and reads out of bounds on a truncated file.
+binary format (`flatbuffers.dev/internals`). TFLite's own wheels verify since 2.16 or so; `tflite-runtime`
+does not, and reads out of bounds on a truncated file.
 """
 
 from __future__ import annotations
@@ -31,40 +31,38 @@ _DTYPES: dict[int, DType] = {
 _Kind = int | str | tuple[str, int | str]
 _OPAQUE = "opaque"  # a table whose layout depends on a union: only its frame is checked
 
+_BYTES, _INTS, _LONGS = ("vector", 1), ("vector", 4), ("vector", 8)
+
 #: Slot to kind, per table.
 _TABLES: dict[str, dict[int, _Kind]] = {
     "Model": {
-        0: 4, 1: ("tables", "OperatorCode"), 2: ("tables", "SubGraph"), 3: "string", 4: ("tables", "Buffer"),
-        5: ("vector", 4), 6: ("tables", "Metadata"), 7: ("tables", "SignatureDef"),
+        0: 4, 1: ("tables", "OperatorCode"), 2: ("tables", "SubGraph"), 3: "string",
+        4: ("tables", "Buffer"), 5: _INTS, 6: ("tables", "Metadata"), 7: ("tables", "SignatureDef"),
         8: ("tables", _OPAQUE), 9: ("tables", _OPAQUE),
     },
     "OperatorCode": {0: 1, 1: "string", 2: 4, 3: 4},
-    "SubGraph": {
-        0: ("tables", "Tensor"), 1: ("vector", 4), 2: ("vector", 4), 3: ("tables", "Operator"), 4: "string", 5: 4,
-    },
+    "SubGraph": {0: ("tables", "Tensor"), 1: _INTS, 2: _INTS, 3: ("tables", "Operator"), 4: "string", 5: 4},
     "Tensor": {
-        0: ("vector", 4), 1: 1, 2: 4, 3: "string", 4: "Quantization", 5: 1, 6: "Sparsity", 7: ("vector", 4), 8: 1,
+        0: _INTS, 1: 1, 2: 4, 3: "string", 4: "Quantization", 5: 1, 6: "Sparsity", 7: _INTS, 8: 1,
         9: ("tables", "VariantSubType"), 10: 4,
     },
-    "Quantization": {
-        0: ("vector", 4), 1: ("vector", 4), 2: ("vector", 4), 3: ("vector", 8), 4: 1, 5: _OPAQUE, 6: 4,
-    },
-    "Sparsity": {0: ("vector", 4), 1: ("vector", 4), 2: ("tables", "DimensionMetadata")},
+    "Quantization": {0: _INTS, 1: _INTS, 2: _INTS, 3: _LONGS, 4: 1, 5: _OPAQUE, 6: 4},
+    "Sparsity": {0: _INTS, 1: _INTS, 2: ("tables", "DimensionMetadata")},
     "DimensionMetadata": {0: 1, 1: 4, 2: 1, 3: _OPAQUE, 4: 1, 5: _OPAQUE},
-    "VariantSubType": {0: ("vector", 4), 1: 1, 2: 1},
+    "VariantSubType": {0: _INTS, 1: 1, 2: 1},
     "Operator": {
-        0: 4, 1: ("vector", 4), 2: ("vector", 4), 3: 1, 4: "Options", 5: ("vector", 1), 6: 1, 7: ("vector", 1),
-        8: ("vector", 4), 9: 8, 10: 8, 11: 1, 12: _OPAQUE, 13: 4,
+        0: 4, 1: _INTS, 2: _INTS, 3: 1, 4: "Options", 5: _BYTES, 6: 1, 7: _BYTES, 8: _INTS, 9: 8, 10: 8,
+        11: 1, 12: _OPAQUE, 13: 4,
     },
-    "Buffer": {0: ("vector", 1), 1: 8, 2: 8},
+    "Buffer": {0: _BYTES, 1: 8, 2: 8},
     "Metadata": {0: "string", 1: 4},
     "SignatureDef": {0: ("tables", "TensorMap"), 1: ("tables", "TensorMap"), 2: "string", 4: 4},
     "TensorMap": {0: "string", 1: 4},
     _OPAQUE: {},
     # The option tables of classic kernels that hold a vector, by their number in the union BuiltinOptions.
-    "Options17": {0: ("vector", 4)},  # ReshapeOptions.new_shape
-    "Options30": {0: ("vector", 4)},  # SqueezeOptions.squeeze_dims
-    "Options115": {0: ("vector", 4)},  # BucketizeOptions.boundaries
+    "Options17": {0: _INTS},  # ReshapeOptions.new_shape
+    "Options30": {0: _INTS},  # SqueezeOptions.squeeze_dims
+    "Options115": {0: _INTS},  # BucketizeOptions.boundaries
 }  # fmt: skip
 
 
@@ -142,7 +140,9 @@ def _check_quantization(walker: _Walker, tensor: _Fields) -> None:
     if scales > 1:
         name = walker.text(tensor, 3)
         if not 0 <= axis < len(shape):
-            raise Malformed(f"tensor {name!r}: quantized_dimension {axis} of a tensor with {len(shape)} dimensions")
+            raise Malformed(
+                f"tensor {name!r}: quantized_dimension {axis} of a tensor with {len(shape)} dimensions"
+            )
         if zeros not in (0, 1, scales):
             raise Malformed(f"tensor {name!r}: {scales} scales and {zeros} zero points")
 
@@ -213,7 +213,13 @@ class _Walker:
             raise Malformed(f"more than {_MOST_TABLES} tables")
         vtable = at - int(self.unpack("<i", at))
         size, extent = int(self.unpack("<H", vtable)), int(self.unpack("<H", vtable + 2))
-        if size < 4 or size % 2 or vtable + size > len(self._data) or extent < 4 or at + extent > len(self._data):
+        if (
+            size < 4
+            or size % 2
+            or vtable + size > len(self._data)
+            or extent < 4
+            or at + extent > len(self._data)
+        ):
             raise Malformed(f"table at byte {at} reaches outside the file")
         places = struct.unpack_from(f"<{(size - 4) // 2}H", self._data, vtable + 4)
         if any(place >= extent for place in places):
@@ -257,7 +263,9 @@ class _Walker:
         start = self.offset(at)
         count = int(self.unpack("<I", start))
         if start + 4 + count * width > len(self._data):
-            raise Malformed(f"{count} elements at byte {start} reach outside the file of {len(self._data)} bytes")
+            raise Malformed(
+                f"{count} elements at byte {start} reach outside the file of {len(self._data)} bytes"
+            )
         return count
 
     def number(self, fields: _Fields, slot: int, form: str) -> int:

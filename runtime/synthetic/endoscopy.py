@@ -7,25 +7,27 @@ highlights come from a wet surface whose normal wavers. Real frames differ in an
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.geometry import Rect
 from bedside.runtime.synthetic.furniture import Overlay, endoscope_overlay
 from bedside.runtime.synthetic.lumen import ANGLES, RINGS, Lumen, Pose
 from bedside.runtime.synthetic.mucosa import LENGTH, MARGIN, MAX_POLYPS, SKIN, folds, make_wall
-from bedside.runtime.synthetic.polyps import Rays, cover, grow, lit
+from bedside.runtime.synthetic.polyps import Rays, Sight, cover, expose, grow
 from bedside.runtime.synthetic.scene import F32, Mask, Truth, generator, lesion_truth
 
 CLASSES = ("background", "polyp")
 """Class ids of the truth masks."""
 
 _HALF_ANGLE = math.radians(72)  # to the corners of the picture: a field of view of 140 degrees is the usual one
-_DETAIL = 480  # rows of the picture that are computed; above, it is enlarged, as lenses and sensors blur too
+_DETAIL = 440  # rows of the picture that are computed; above, it is enlarged, as lenses and sensors blur too
+
+# Shade to a factor per channel, 128 being 1: shadows turn brown, glare turns pale.
+_LEVEL = np.arange(256) / 128
+_TINT = [np.clip(128 * _LEVEL**power, 0, 255).astype(np.uint8) for power in (1.16, 1.06, 0.97)]
 
 
 class EndoscopyScene:
@@ -86,11 +88,8 @@ class EndoscopyScene:
         self._ray = np.ascontiguousarray(np.arctan2(*np.broadcast_arrays(y, x)) % (2 * math.pi), np.float32)
         ring = np.hypot(x, y) / np.float32(reach)
         angle = ring * np.float32(_HALF_ANGLE)
-        sine = np.sin(angle)
-        self._rays = Rays(
-            sine * np.cos(self._ray), sine * np.sin(self._ray), np.cos(angle), _HALF_ANGLE, reach * self._inner[1] / 2
-        )
-        # One column is repeated at each end of the polar grid, so that it can be interpolated all around.
+        way = np.stack([np.sin(angle) * np.cos(self._ray), np.sin(angle) * np.sin(self._ray), np.cos(angle)])
+        self._rays = Rays(way.astype(np.float32), reach * self._inner[1] / 2 / _HALF_ANGLE)
         self._map_x = self._ray * np.float32(ANGLES / (2 * math.pi)) + np.float32(0.5)
         self._map_y = np.clip(ring * RINGS - 0.5, 0, RINGS - 1).astype(np.float32)
         fx = np.abs((np.arange(wide) + 0.5)[None, :] / wide * 2 - 1) * (wide / tall)
@@ -121,8 +120,10 @@ class EndoscopyScene:
         channels = 3 if self.color != "gray" else 1
         if out is None:
             out = np.empty((self.height, self.width, channels), np.uint8)
-        columns, rows, surface, _ = self._look(index)
-        skin = cv2.remap(self._wall.skin, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        sight, _ = self._look(index)
+        skin = cv2.remap(self._wall.skin, sight.columns, sight.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        shade, shine = cv2.convertScaleAbs(sight.shade), cv2.convertScaleAbs(sight.shine)
+        surface = cv2.merge([*(cv2.LUT(shade, curve) for curve in _TINT), shine])
         shaded = cv2.multiply(skin, surface, scale=1 / 128)
         glint = cv2.LUT(cv2.extractChannel(shaded, 3), self._glint)
         picture = cv2.add(cv2.cvtColor(shaded, cv2.COLOR_BGRA2BGR), cv2.cvtColor(glint, cv2.COLOR_GRAY2BGR))
@@ -140,7 +141,7 @@ class EndoscopyScene:
 
     def truth(self, index: int) -> Truth:
         """See `Scene`."""
-        *_, shown = self._look(index)
+        _, shown = self._look(index)
         box = self.box
         instances: list[tuple[int, Mask]] = []
         for seen in shown:
@@ -152,24 +153,21 @@ class EndoscopyScene:
             label=self.name, classes=CLASSES, instances=instances, view=self.view, spacing_mm=self.spacing_mm
         )
 
-    def _look(self, index: int) -> tuple[F32, F32, Pixels, list[Mask]]:
-        """Column and row in the skin, and lighting, of every ray of frame `index`; each polyp's pixels."""
+    def _look(self, index: int) -> tuple[Sight, list[Mask]]:
+        """What every ray of frame `index` meets, and each polyp's pixels."""
         pose = self.pose(index)
         view = self._lumen.cast(self._wall.relief, pose)
-        surface, turn, along = (self._project(p) for p in (lit(view.light, view.facing), view.turn, view.along))
+        polar = np.dstack([view.turn, view.along, *expose(view.light, view.facing)])
+        # One column is repeated at each end to close the circle. Float maps and one or four channels are what
+        # OpenCV 5 is fastest at.
+        polar = np.concatenate([polar[:, -1:], polar, polar[:, :1]], axis=1)
+        met = cv2.remap(polar, self._map_x, self._map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        turn, along, shade, shine = (np.asarray(channel, np.float32) for channel in cv2.split(met))
         columns = (turn + self._ray) * np.float32(SKIN[1] / (2 * math.pi)) + np.float32(MARGIN - 0.5)
-        rows = along * np.float32(SKIN[0] / LENGTH) - np.float32(0.5)
-        np.clip(rows, 0, SKIN[0] - 1, out=rows)
+        rows = np.minimum(along * np.float32(SKIN[0] / LENGTH) - np.float32(0.5), np.float32(SKIN[0] - 1))
+        sight = Sight(columns, rows, along, shade, shine)
         owner = np.zeros(along.shape, np.uint8)
         for number, polyp in enumerate(self._polyps):
-            for y, x, seen in cover(polyp, number, pose, self._rays, along, columns, rows, surface):
+            for y, x, seen in cover(polyp, number, pose, self._rays, sight):
                 owner[y, x][seen] = number + 1
-        return columns, rows, surface, [owner == number + 1 for number in range(len(self._polyps))]
-
-    def _project(self, polar: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A polar picture as the camera shows it, with one column repeated at each end to close the circle."""
-        closed = np.concatenate([polar[:, -1:], polar, polar[:, :1]], axis=1)
-        # Float maps, and one or four channels: what OpenCV 5 is fastest at.
-        return np.asarray(
-            cv2.remap(closed, self._map_x, self._map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        )
+        return sight, [owner == number + 1 for number in range(len(self._polyps))]

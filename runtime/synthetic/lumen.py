@@ -20,7 +20,7 @@ from bedside.runtime.synthetic.scene import F32
 NEAR, FAR = 0.22, 6.5
 """Range along the tube that is looked at, in radii."""
 
-STEPS, ANGLES, RINGS = 136, 224, 150
+STEPS, ANGLES, RINGS = 120, 216, 144
 """Samples along the tube, around it, and from the picture's centre to its edge."""
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from bedside.runtime.frame import Pixels
 from bedside.runtime.synthetic.lumen import ANGLES, Lumen, Pose
 from bedside.runtime.synthetic.mucosa import LENGTH, MARGIN, MAX_POLYPS, PATCH, RELIEF, SKIN
 from bedside.runtime.synthetic.scene import F32, Mask
@@ -48,14 +47,33 @@ class Polyp(msgspec.Struct, frozen=True):
 
 
 class Rays(msgspec.Struct, frozen=True):
-    """The camera's rays, one a pixel; `(h, w) float32` each: unit vectors to the right, down, ahead."""
+    """The camera's rays, one a pixel.
 
-    x: F32
-    y: F32
-    z: F32
-    half_angle: float
-    """Angle to the axis at `reach` pixels from the centre; the projection is equidistant."""
-    reach: float
+    Attributes:
+        way: Unit vectors, `(3, h, w) float32`: to the right, down, ahead.
+        scale: Pixels from the picture's centre per radian from the axis; the projection is equidistant.
+    """
+
+    way: F32
+    scale: float
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What each ray meets; `(h, w) float32` each, changed in place when something stands before it.
+
+    Attributes:
+        columns: In the skin.
+        rows: In the skin.
+        along: Place along the lumen, in radii.
+        shade: See `expose`.
+        shine: See `expose`.
+    """
+
+    columns: F32
+    rows: F32
+    along: F32
+    shade: F32
+    shine: F32
 
 
 def grow(lumen: Lumen, relief: F32, pose: Pose, count: int, rng: np.random.Generator) -> tuple[Polyp, ...]:
@@ -91,20 +109,15 @@ def grow(lumen: Lumen, relief: F32, pose: Pose, count: int, rng: np.random.Gener
     return tuple(polyps)
 
 
-def cover(
-    polyp: Polyp, number: int, pose: Pose, rays: Rays, along: F32, columns: F32, rows: F32, surface: Pixels
-) -> Iterator[tuple[slice, slice, Mask]]:
-    """Draw a polyp over what the rays have hit so far.
+def cover(polyp: Polyp, number: int, pose: Pose, rays: Rays, sight: Sight) -> Iterator[tuple[slice, slice, Mask]]:
+    """Draw a polyp before what the rays have met so far.
 
     Args:
         polyp: What to draw.
         number: Which patch of the skin it wears.
         pose: Of the camera.
         rays: Of the camera.
-        along: Place along the lumen that each ray has hit, `(h, w) float32`, in radii; changed in place.
-        columns: Of the skin, `(h, w) float32`; changed in place.
-        rows: Of the skin, `(h, w) float32`; changed in place.
-        surface: How it is lit, `(h, w, 4) uint8`, see `lit`; changed in place.
+        sight: Changed in place.
 
     Yields:
         For each part in view: rows, columns, and which of these pixels show it.
@@ -118,53 +131,45 @@ def cover(
         # In the lobe's own frame, divided by its radii, it is a unit sphere.
         to_unit = frame / radii[:, None]
         middle = to_unit @ foot + np.array(lobe.shift, np.float32) / radii
-        rx, ry, rz = rays.x[window], rays.y[window], rays.z[window]
-        dx, dy, dz = (row[0] * rx + row[1] * ry + row[2] * rz for row in to_unit)
-        square = dx * dx + dy * dy + dz * dz
-        half = dx * middle[0] + dy * middle[1] + dz * middle[2]
+        ray = np.ascontiguousarray(rays.way[:, window[0], window[1]])
+        shape = ray.shape[1:]
+        d = to_unit @ ray.reshape(3, -1)
+        square, half = np.einsum("ij,ij->j", d, d), middle @ d
         inside = half * half - square * (middle @ middle - 1)
         way = (half - np.sqrt(np.maximum(inside, 0))) / square
-        free = (along[window] - np.float32(pose.along)) / np.maximum(rz, np.float32(1e-3))
-        hit = (inside > 0) & (way > 0.02) & (way < free)
+        free = ((sight.along[window] - np.float32(pose.along)) / np.maximum(ray[2], np.float32(1e-3))).ravel()
+        hit = ((inside > 0) & (way > 0.02) & (way < free)).reshape(shape)
         if not hit.any():
             continue
-        dx, dy, dz, way, free = dx[hit], dy[hit], dz[hit], way[hit], free[hit]
-        nx, ny, nz = dx * way - middle[0], dy * way - middle[1], dz * way - middle[2]
+        n = d * way - middle[:, None]
         # The ellipsoid's normal is n / radii, the ray d * radii, both in the lobe's frame: the radii cancel.
-        normal = np.sqrt((nx / radii[0]) ** 2 + (ny / radii[1]) ** 2 + (nz / radii[2]) ** 2)
-        facing = np.clip(-(nx * dx + ny * dy + nz * dz) / np.maximum(normal, np.float32(1e-6)), 0, 1)
+        normal = np.sqrt(np.einsum("ij,ij,i->j", n, n, 1 / radii**2))
+        facing = np.clip(np.einsum("ij,ij->j", n, d) / -np.maximum(normal, np.float32(1e-6)), 0, 1)
+        glow = (np.float32(0.35) + np.float32(0.65) * facing) / np.maximum(way * way, np.float32(1e-3))
         # The foot melts into the wall: light changes over a part of the radius, not at once.
-        rise = np.clip((free - way) / np.float32(0.5 * polyp.radius), 0, 1)[:, None]
-        own = lit((np.float32(0.35) + np.float32(0.65) * facing) / (way * way), facing)
-        behind = surface[window][hit]
-        surface[window][hit] = (behind + rise * (own.astype(np.float32) - behind)).astype(np.uint8)
-        grain = np.float32(0.42 * PATCH)
-        columns[window][hit] = MARGIN + (number % MAX_POLYPS + np.float32(0.5)) * PATCH + grain * ny
-        rows[window][hit] = SKIN[0] + np.float32(0.5 * PATCH) + grain * nx
-        along[window][hit] = way * rz[hit] + np.float32(pose.along)
+        rise = np.clip((free - way) / np.float32(0.5 * polyp.radius), 0, 1).reshape(shape)
+        for behind, own in zip((sight.shade[window], sight.shine[window]), expose(glow, facing), strict=True):
+            np.copyto(behind, behind + rise * (own.reshape(shape) - behind), where=hit)
+        grain, patch = np.float32(0.42 * PATCH), number % MAX_POLYPS + 0.5
+        np.copyto(sight.columns[window], (n[1] * grain).reshape(shape) + np.float32(MARGIN + patch * PATCH), where=hit)
+        np.copyto(sight.rows[window], (n[0] * grain).reshape(shape) + np.float32(SKIN[0] + 0.5 * PATCH), where=hit)
+        np.copyto(sight.along[window], way.reshape(shape) * ray[2] + np.float32(pose.along), where=hit)
         yield window[0], window[1], hit
 
 
-def lit(light: F32, facing: F32) -> Pixels:
-    """What light does to a colour, as the camera shows it.
-
-    Automatic exposure, a gamma of about 2 and a shoulder towards white; shadows turn brown, glare turns pale.
+def expose(light: F32, facing: F32) -> tuple[F32, F32]:
+    """What the camera makes of light: automatic exposure, a gamma of about 2, a shoulder towards white.
 
     Args:
-        light: Radiance, see `lumen.View`, any shape.
-        facing: Cosine between normal and ray, same shape.
+        light: Radiance, see `lumen.View`, float32 of any shape.
+        facing: Cosine between normal and ray, of the same shape.
 
     Returns:
-        One more axis of 4, uint8: factors of blue, green, red (128 leaves them), and the tendency to shine.
+        Shade, 0 to 333: 128 shows a colour as it is. Shine, 0 to 110: how much the lamp is mirrored.
     """
     exposure = np.sqrt(np.minimum(light * np.float32(2.2), np.float32(9)))
-    shade = np.clip(exposure * (np.float32(96) + np.float32(5) * exposure), 0, 255).astype(np.uint8)
-    shine = 110 * facing * np.minimum(exposure, 1)
-    return np.concatenate([_TINT[shade], shine.astype(np.uint8)[..., None]], axis=-1)
-
-
-_SHADE = np.arange(256) / 128
-_TINT = np.clip(128 * np.stack([_SHADE**1.16, _SHADE**1.06, _SHADE**0.97], axis=1), 0, 255).astype(np.uint8)
+    shade = exposure * (np.float32(96) + np.float32(5) * exposure)
+    return shade, np.float32(110) * facing * np.minimum(exposure, np.float32(1))
 
 
 def _lobes(radius: float, rng: np.random.Generator) -> tuple[Lobe, ...]:
@@ -199,8 +204,8 @@ def _window(centre: F32, radius: float, rays: Rays) -> tuple[slice, slice] | Non
         return None
     angle = math.acos(float(centre[2]) / distance)
     off_axis = math.hypot(float(centre[0]), float(centre[1])) or 1.0
-    height, width = rays.x.shape
-    scale = rays.reach / rays.half_angle
+    height, width = rays.way.shape[1:]
+    scale = rays.scale
     x = width / 2 + scale * angle * float(centre[0]) / off_axis
     y = height / 2 + scale * angle * float(centre[1]) / off_axis
     # The equidistant projection stretches across the radius by angle / sin(angle).

@@ -38,6 +38,7 @@ class UltrasoundScene:
         preset: Anatomy and probe: `abdomen` (curvilinear), `heart` (phased), `superficial` (linear), `phantom`
             (curvilinear, even scatterers).
         lesions: Which lesions to put in; by default one or two drawn from the seed, none in the heart.
+        lesion_size: Range of their radius, as a part of the depth.
         probe: Transducer; by default one that fits the preset.
         dynamic_range_db: Of the log compression.
         noise_db: Receiver noise at the deepest sample against parenchyma.
@@ -56,6 +57,7 @@ class UltrasoundScene:
         seed: int = 0,
         preset: Preset = "abdomen",
         lesions: Sequence[Lesion] | None = None,
+        lesion_size: tuple[float, float] = (0.07, 0.13),
         probe: Probe | None = None,
         dynamic_range_db: float = 60.0,
         noise_db: float = -30.0,
@@ -75,7 +77,7 @@ class UltrasoundScene:
             lesions = [LESIONS[i] for i in rng.choice(len(LESIONS), count, replace=False)]
 
         grid = self._fan.grid
-        tissue = make_tissue(preset, self.probe, grid, lesions, generator(seed, "tissue"))
+        tissue = make_tissue(preset, self.probe, grid, lesions, generator(seed, "tissue"), lesion_size)
         self._tissue = tissue
         gain_db = tissue.gain_db
         if preset != "phantom":  # the sliders of the time-gain compensation are never set quite right

@@ -29,7 +29,9 @@ class ClassificationDecoder:
         UsageError: `top_k` or `smoothing` is out of range.
     """
 
-    def __init__(self, decode: ClassificationDecode, *, top_k: int = 3, smoothing: float | None = None) -> None:
+    def __init__(
+        self, decode: ClassificationDecode, *, top_k: int = 3, smoothing: float | None = None
+    ) -> None:
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}, at least 1 is needed")
         if smoothing is not None and not 0.0 < smoothing <= 1.0:
@@ -94,7 +96,7 @@ class ClassificationDecoder:
     def _best(self, scores: Scores) -> list[int]:
         """Indices of the largest scores, best first; of equal ones the lower index, on every host."""
         if self._top_k > _PICK_AT_MOST:
-            return np.argsort(-scores, kind="stable")[: self._top_k].tolist()
+            return [int(k) for k in np.argsort(-scores, kind="stable")[: self._top_k]]
         left = self._picking
         left[:] = scores
         best = []

@@ -23,7 +23,8 @@ class NotFiniteError(EngineError):
 class TaskDecoder(Protocol):
     """Decodes what a session returned. One thread owns it: temporal smoothing is state.
 
-    The tensor specs to pass are the manifest's, `Variant.outputs`: they know the quantization of every format.
+    The tensor specs to pass are the manifest's, `Variant.outputs`: they know the quantization of every
+    format.
     """
 
     def decode(self, outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...]) -> TaskResult:
@@ -79,4 +80,6 @@ def check_finite(outputs: Sequence[Array], specs: Sequence[TensorSpec]) -> None:
     for array, spec in zip(outputs, specs, strict=True):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = int(array.size - np.isfinite(array).sum())
-            raise NotFiniteError(f"{bad} of {array.size} values of the output {spec.name!r} are NaN or infinite")
+            raise NotFiniteError(
+                f"{bad} of {array.size} values of the output {spec.name!r} are NaN or infinite"
+            )

@@ -29,7 +29,8 @@ class RawDecoder:
 
 
 def _summary(array: Array, spec: TensorSpec) -> RawOutput:
-    # The scale is positive, so the extremes of the codes are those of the values: three numbers are dequantized.
+    # The scale is positive, so the extremes of the codes are those of the values: three numbers are
+    # dequantized.
     extremes = np.array([array.min(), array.max()])
     low, high = dequantize(extremes, spec).tolist()
     return RawOutput(name=spec.name, shape=array.shape, min=low, max=high, argmax=int(array.argmax()))

@@ -2,8 +2,8 @@
 
     python tests/assets/make_models.py
 
-The models exist so that the engine contract suite can run where there is no TensorFlow and no `onnx` package: on
-the device environments that CI builds. Weights are random and seeded. Everything here is bedside's own.
+The models exist so that the engine contract suite can run where there is no TensorFlow and no `onnx` package:
+on the device environments that CI builds. Weights are random and seeded. Everything here is bedside's own.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def make_tflite(w: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, bytes
     """The .tflite half."""
     shape = (1, SIZE, SIZE, 3)
     made: dict[str, bytes] = {}
-    made["tiny_fp32.tflite"] = converter(
-        lambda pixels: {"scores": graph(pixels, w)[0]}, shape
-    ).convert()
+    made["tiny_fp32.tflite"] = converter(lambda pixels: {"scores": graph(pixels, w)[0]}, shape).convert()
     cast = tf.lite.TFLiteConverter.from_concrete_functions(
         *concrete(
             lambda pixels: {"scores": graph(tf.cast(pixels, tf.float32), w)[0]},
@@ -98,7 +96,9 @@ def make_tflite(w: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, bytes
         lambda pixels: {"a_features": graph(pixels, w)[1], "b_scores": graph(pixels, w)[0]}, shape
     ).convert()
     # What Keras makes: the batch is -1 in the file, and 1 once tensors are allocated.
-    made["batch.tflite"] = converter(lambda pixels: {"scores": graph(pixels, w)[0]}, (None, *shape[1:])).convert()
+    made["batch.tflite"] = converter(
+        lambda pixels: {"scores": graph(pixels, w)[0]}, (None, *shape[1:])
+    ).convert()
     made["dynamic.tflite"] = converter(
         lambda pixels: {"mean": tf.reduce_mean(pixels, axis=[1, 2])}, (1, None, None, 3)
     ).convert()
@@ -206,9 +206,7 @@ def make_onnx(w: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, bytes]:
     made["unknown_op.onnx"] = finish(
         [helper.make_node("Lesionize", ["x"], ["y"])], [tensor("x", [1, 4])], [tensor("y", [1, 4])]
     )
-    outside = TensorProto(
-        name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL
-    )
+    outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     entry = outside.external_data.add()
     entry.key, entry.value = "location", "weights.bin"
     made["external_data.onnx"] = finish(
@@ -222,7 +220,7 @@ def make_onnx(w: dict[str, np.ndarray], frames: np.ndarray) -> dict[str, bytes]:
 
 
 def references(w: dict[str, np.ndarray], frames: np.ndarray, made: dict[str, bytes]) -> dict[str, np.ndarray]:
-    """Expected outputs: float models from TensorFlow itself, int8 models from the reference engine of the format."""
+    """Expected outputs: float models from TensorFlow, int8 models from the reference engine of the format."""
     import onnxruntime
     from ai_edge_litert.interpreter import Interpreter
 

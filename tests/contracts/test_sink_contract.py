@@ -155,7 +155,6 @@ class TestFiles:
         template: str = request.param
         return template
 
-    @pytest.mark.fault("K2")
     def test_a_parent_that_is_a_file_is_refused(self, uri: str, tmp_path: Path) -> None:
         (tmp_path / "plain").write_text("not a folder")
         sink = make_sink(uri.format(tmp_path / "plain"))

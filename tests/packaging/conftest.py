@@ -42,14 +42,16 @@ class Environment(msgspec.Struct, frozen=True):
         """Its interpreter."""
         return self.prefix / "bin" / "python"
 
-    def program(self, name: str) -> str:
-        """Path of a console script."""
-        return str(self.prefix / "bin" / name)
+    def bedside(self, *arguments: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run the `bedside` command, see `run`."""
+        return self.run(self.prefix / "bin" / "bedside", *arguments, cwd=cwd, code=code)
 
     def run(
         self, *command: str | Path, cwd: Path, code: int = 0, timeout_s: float = RUN_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a program with nothing of this process around it: no variables, no home, no way to the network.
+
+        Fails if it looked for one.
 
         Args:
             command: Program and arguments.
@@ -57,6 +59,7 @@ class Environment(msgspec.Struct, frozen=True):
             code: The exit code that it must end with.
             timeout_s: For how long it may run.
         """
+        self.trace.write_text("", encoding="utf-8")
         done = subprocess.run(
             [str(part) for part in command],
             cwd=cwd,
@@ -76,6 +79,7 @@ class Environment(msgspec.Struct, frozen=True):
             f"{' '.join(map(str, command))}: exit code {done.returncode}, expected {code}\n"
             f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         )
+        assert set(self.trace.read_text(encoding="utf-8").splitlines()) == {"watching"}, command
         return done
 
 
@@ -140,7 +144,7 @@ def interpreter(version: str) -> Path | None:
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """The sdist and the wheels, built once from a copy, so that no stale `build/` or `*.egg-info` can help."""
+    """The sdist and the wheels, built once, from a copy: no stale `build/` or `*.egg-info` can help."""
     folder = tmp_path_factory.mktemp("dist")
     sources = folder / "sources"
     for name in repository_files():
@@ -158,9 +162,7 @@ EnvironmentFactory = Callable[..., Environment]
 
 
 @pytest.fixture(scope="session")
-def environment(
-    distributions: Distributions, tmp_path_factory: pytest.TempPathFactory
-) -> EnvironmentFactory:
+def environment(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> EnvironmentFactory:
     """`environment(version, *extras)`: the wheel in an environment of its own, made once.
 
     Skips the test where there is no such interpreter.

@@ -43,7 +43,9 @@ def test_strict(complete: Any, tmp_path: Path) -> None:
     packages = [argument for portion in PORTIONS for argument in ("-p", f"bedside.{portion}")]
     done = mypy(complete, tmp_path, *packages)
     assert done.returncode == 0, done.stdout + done.stderr
-    modules = [p for portion in PORTIONS for p in (ROOT / portion).rglob("*.py") if "__pycache__" not in p.parts]
+    modules = [
+        p for portion in PORTIONS for p in (ROOT / portion).rglob("*.py") if "__pycache__" not in p.parts
+    ]
     checked = re.search(r"no issues found in (\d+) source files", done.stdout)
     assert checked is not None
     assert int(checked[1]) >= len(modules)

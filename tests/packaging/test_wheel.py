@@ -20,12 +20,12 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def package_files(sources: Path) -> dict[str, bytes]:
-    """What the wheel must hold, by the name it has there."""
+    """What the wheel must hold, by the name it has there. Notes for maintainers (`*.md`) stay behind."""
     return {
         f"bedside/{path.relative_to(sources).as_posix()}": path.read_bytes()
         for portion in PORTIONS
         for path in (sources / portion).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix != ".md" and "__pycache__" not in path.parts
     }
 
 
@@ -38,7 +38,11 @@ def test_files(distributions: Any) -> None:
     assert len([name for name in expected if name.endswith(".py")]) > 60
     for needed in (*(f"bedside/{portion}/py.typed" for portion in PORTIONS), "bedside/devices/cli/main.py"):
         assert needed in expected
-    for folder, suffix in (("devices/profiles", "toml"), ("export/recipes", "toml"), ("devices/starters", "bedside")):
+    for folder, suffix in (
+        ("devices/profiles", "toml"),
+        ("export/recipes", "toml"),
+        ("devices/starters", "bedside"),
+    ):
         assert any(n.startswith(f"bedside/{folder}/") and n.endswith(f".{suffix}") for n in expected), folder
     assert "bedside/__init__.py" not in wheel  # `bedside` is a namespace that others may add to
 
@@ -66,4 +70,4 @@ def test_the_sdist_makes_the_same_wheel(distributions: Any) -> None:
     with tarfile.open(distributions.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE"} <= names
-    assert {f"{name.removeprefix('bedside/')}" for name in package_files(distributions.sources)} <= names
+    assert {name.removeprefix("bedside/") for name in package_files(distributions.sources)} <= names

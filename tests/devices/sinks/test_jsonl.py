@@ -5,9 +5,12 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bedside.devices.sinks import JsonlSink
@@ -222,6 +225,41 @@ def test_a_disk_that_loses_what_it_took_is_reported(
             sink.close()
     sink.close()
     assert [r.seq for r in read_results(tmp_path / "r.jsonl")] == [0, 1]
+
+
+_WRITER = """
+import sys
+import msgspec
+from bedside.devices.sinks import JsonlSink
+from bedside.runtime.clock import MonotonicClock
+from bedside.runtime.protocols import SourceInfo
+from bedside.runtime.result import Result
+
+result = msgspec.json.decode(sys.argv[2], type=Result)
+sink = JsonlSink(sys.argv[1], clock=MonotonicClock())
+sink.open(SourceInfo("test", 96, 64))
+seq = 0
+while True:
+    sink.write(msgspec.structs.replace(result, seq=seq), None)
+    print(seq, flush=True)
+    seq += 1
+"""
+
+
+@pytest.mark.fault("K4")
+def test_every_acknowledged_line_survives_a_kill(tmp_path: Path, make_result: MakeResult) -> None:
+    path = tmp_path / "r.jsonl"
+    encoded = msgspec.json.encode(make_result(0)).decode()
+    command = [sys.executable, "-c", _WRITER, str(path), encoded]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        for _ in range(200):
+            writer.stdout.readline()
+        writer.kill()
+        acknowledged = 199 + len(writer.stdout.read().split())
+    seqs = [r.seq for r in read_results(path)]
+    assert seqs == list(range(len(seqs)))
+    assert len(seqs) > acknowledged
 
 
 def test_a_pipe_takes_lines_too(tmp_path: Path, make_result: MakeResult) -> None:

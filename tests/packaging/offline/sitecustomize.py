@@ -1,7 +1,7 @@
 """Loaded by every Python process of a clean environment: a device has no network, and must not look for one.
 
-Every attempt is refused and noted in the file that `BEDSIDE_NETWORK_TRACE` names; noted, because telemetry tends to
-catch whatever goes wrong. Sockets between processes of one machine (`AF_UNIX`) stay allowed.
+Every attempt is refused, and noted in the file that `BEDSIDE_NETWORK_TRACE` names: telemetry tends to catch
+whatever goes wrong. Sockets between processes of one machine (`AF_UNIX`) stay allowed.
 """
 
 import os

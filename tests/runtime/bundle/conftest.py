@@ -124,14 +124,13 @@ def change(plain: dict[str, Any]) -> Callable[..., bytes]:
         for path, value in values.items():
             *parents, last = path.split(".")
             place: Any = data
-            for key in parents:
-                place = place[int(key)] if isinstance(place, list) else place[key]
+            for parent in parents:
+                place = place[int(parent)] if isinstance(place, list) else place[parent]
+            key: Any = int(last) if isinstance(place, list) else last
             if value is ...:
-                del place[last]
-            elif isinstance(place, list):
-                place[int(last)] = value
+                del place[key]
             else:
-                place[last] = value
+                place[key] = value
         return msgspec.json.encode(data)
 
     return changed

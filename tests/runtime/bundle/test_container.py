@@ -80,11 +80,12 @@ def test_unzip_reads_it(packed: Pack, tmp_path: Path) -> None:
 
 
 def test_the_form_is_pinned(packed: Pack) -> None:
-    # The digest of a bundle that was released must not change with the code that writes it.
-    assert packed({"bundle.json": b"{}"}).hex() == (
-        "504b03040a00000000000000210043bfa6a302000000020000000b00000062756e646c652e6a736f6e7b7d"
-        "504b010214030a00000000000000210043bfa6a302000000020000000b000000000000000000000000a48100000000"
-        "62756e646c652e6a736f6e504b050600000000010001003900000" + "02b0000000000"
+    # The bytes of a bundle that was released must not change with the code that writes it.
+    assert packed({"bundle.json": b"{}"}) == bytes.fromhex(
+        "504b0304 0a00 0000 0000 0000 2100 43bfa6a3 02000000 02000000 0b00 0000 62756e646c652e6a736f6e 7b7d"
+        "504b0102 1403 0a00 0000 0000 0000 2100 43bfa6a3 02000000 02000000 0b00 0000 0000 0000 0000"
+        "0000a481 00000000 62756e646c652e6a736f6e"
+        "504b0506 0000 0000 0100 0100 39000000 2b000000 0000"
     )
 
 
@@ -248,8 +249,7 @@ def test_a_member_that_is_not_canonical_is_refused(
     for key, value in _lies()[lie].items():
         setattr(members[which], key, value)
     forged = forge(members)
-    if forged == stored:
-        pytest.skip("no change to this member")
+    assert forged != stored
     refused(forged)
 
 

@@ -1,0 +1,245 @@
+"""Goldens: known answers, replayed on every session that is compiled, before it shows a single result.
+
+At two levels. Engine: stored input samples go in, the stored outputs have to come out, within the variant's
+tolerance. Frame: stored captured frames go through this host's preprocess, which has to make the stored
+sample of them within `pixel_tolerance` codes; the engine's answer to what preprocess made has to be the
+sample's; and it has to decode.
+
+OpenCV versions differ by a code here and there. Where preprocess gives the stored sample exactly, the answer
+is held to the variant's tolerance; where it differs within `pixel_tolerance`, to the schema's cap
+(`MAX_TOLERANCE`): the engine was measured exactly at the first level, and the answer to a slightly different
+picture is a different answer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from bedside.runtime.bundle.manifest import (
+    MAX_TOLERANCE,
+    FrameGolden,
+    InputSpec,
+    Model,
+    TensorSpec,
+    Variant,
+    VariantGolden,
+)
+from bedside.runtime.bundle.reader import Bundle
+from bedside.runtime.engines.protocol import Array, Session
+from bedside.runtime.errors import BundleError, FrameError
+from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.tasks import NotFiniteError, TaskDecoder, dequantize, make_task
+
+
+class GoldenReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session did on its goldens.
+
+    Attributes:
+        engine: That ran.
+        variant: That ran.
+        tolerance: Largest relative error that the manifest allows.
+        samples: Golden samples at the engine's input.
+        error: Largest relative error over samples and outputs; infinite where an output was not finite.
+        errors: The same per output.
+        frames: Golden captured frames.
+        pixels: Largest difference between preprocess here and the stored sample, in input codes; None without
+            frames.
+        frame_error: Largest relative error of answers to golden frames; None without frames.
+        reason: What failed first; None when everything held.
+    """
+
+    engine: str
+    variant: str
+    tolerance: float
+    samples: int
+    error: float
+    errors: tuple[float, ...]
+    frames: int = 0
+    pixels: float | None = None
+    frame_error: float | None = None
+    reason: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the session may be used."""
+        return self.reason is None
+
+
+def relative_error(got: Array, expected: Array, scale: float | None = None) -> float:
+    """`max|got - expected| / max|expected|`.
+
+    Args:
+        got: Any shape.
+        expected: The same shape.
+        scale: Stands in for `max|expected|`, for a part of a larger array.
+
+    Returns:
+        The error; the absolute one where everything expected is 0; infinity where a value is not finite.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if got.shape != expected.shape:
+        raise ValueError(f"shapes differ: {list(got.shape)} and {list(expected.shape)}")
+    difference = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
+    if scale is None:
+        scale = float(np.abs(expected).max(initial=0.0))
+    if not math.isfinite(difference) or not math.isfinite(scale):
+        return math.inf
+    return difference / scale if scale > 0 else difference
+
+
+def pixel_difference(got: Array, expected: Array, spec: InputSpec) -> float:
+    """Largest difference of two input tensors in codes: of the tensor, or of pixels where it is floating
+    point.
+
+    Args:
+        got: Tensor, with or without batch.
+        expected: The same shape.
+        spec: Of the input; its normalization says how large a pixel step is.
+    """
+    difference = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
+    if got.dtype.kind == "f" and spec.normalization is not None:
+        difference *= max(spec.normalization.std)
+    return difference if math.isfinite(difference) else math.inf
+
+
+def replay(session: Session, bundle: Bundle, *, role: str, variant: Variant) -> GoldenReport:
+    """Replay the goldens of a variant.
+
+    Args:
+        session: Compiled from the variant; stays open.
+        bundle: Holds the goldens.
+        role: Of the model in the bundle.
+        variant: Of the model.
+
+    Returns:
+        The report; failing is its `reason`, not an exception.
+
+    Raises:
+        BundleError: The goldens do not fit the model.
+        EngineError: The engine failed while it ran.
+    """
+    model = next(m for name, m in bundle.manifest.models.items() if name == role)
+    answers = next(g for g in model.golden.variants if g.variant == variant.id)
+    replayed = _Replay(session, bundle, model, variant, answers)
+    errors = replayed.engine_level()
+    worst = max(errors)
+    reason = None
+    if not worst <= answers.tolerance:
+        name = model.outputs[errors.index(worst)]
+        reason = f"the output {name!r} is off by {worst:.3g}, allowed is {answers.tolerance:.3g}"
+    report = GoldenReport(
+        engine=session.engine,
+        variant=variant.id,
+        tolerance=answers.tolerance,
+        samples=len(replayed.samples),
+        error=worst,
+        errors=errors,
+        reason=reason,
+    )
+    return replayed.frame_level(report) if reason is None and model.golden.frames else report
+
+
+class _Replay:
+    """One variant's goldens, loaded."""
+
+    def __init__(
+        self, session: Session, bundle: Bundle, model: Model, variant: Variant, answers: VariantGolden
+    ) -> None:
+        self._session = session
+        self._bundle = bundle
+        self._model = model
+        self._variant = variant
+        self._tolerance = answers.tolerance
+        entry = model.golden.engine.input
+        self.samples = bundle.array(entry)
+        _check_array(entry.file, self.samples, (None, *model.input.shape[1:]), model.input.dtype)
+        count = len(self.samples)
+        self._expected = []
+        for ref, spec in zip(answers.outputs, variant.outputs, strict=True):
+            array = bundle.array(ref)
+            _check_array(ref.file, array, (count, *spec.shape[1:]), "float32")
+            self._expected.append(array)
+        # Of all samples: an output that is close to 0 on one of them is not judged by its own smallness.
+        self._scales = [float(np.abs(array).max()) for array in self._expected]
+
+    def engine_level(self) -> tuple[float, ...]:
+        """Largest relative error per output over all samples."""
+        worst = [0.0] * len(self._expected)
+        for k, sample in enumerate(self.samples):
+            self._session.input()[0] = sample
+            worst = [max(pair) for pair in zip(worst, self._errors(self._session.invoke(), k), strict=True)]
+        return tuple(worst)
+
+    def frame_level(self, report: GoldenReport) -> GoldenReport:
+        """Add the golden frames to a report."""
+        preprocess = Preprocessor(self._model.input)
+        task = make_task(self._model.decode)
+        pixels = error = 0.0
+        reason = None
+        for golden in self._model.golden.frames:
+            differs, answered, reason = self._frame(golden, preprocess, task)
+            pixels, error = max(pixels, differs), max(error, answered)
+            if reason is not None:
+                break
+        return msgspec.structs.replace(
+            report, frames=len(self._model.golden.frames), pixels=pixels, frame_error=error, reason=reason
+        )
+
+    def _frame(
+        self, golden: FrameGolden, preprocess: Preprocessor, task: TaskDecoder
+    ) -> tuple[float, float, str | None]:
+        if golden.sample >= len(self.samples):
+            raise BundleError(
+                f"golden sample {golden.sample} of {len(self.samples)}", where=golden.frame.file
+            )
+        name = golden.frame.file
+        tensor = self._session.input()
+        try:
+            preprocess(self._bundle.array(golden.frame), golden.color, tensor)
+        except FrameError as error:
+            raise BundleError(error.what, where=name) from None
+        differs = pixel_difference(tensor[0], self.samples[golden.sample], self._model.input)
+        del tensor  # engines move it when they run
+        if differs > self._model.golden.pixel_tolerance:
+            allowed = self._model.golden.pixel_tolerance
+            return differs, 0.0, f"preprocess of {name} is off by {differs:g} codes, allowed is {allowed}"
+        outputs = self._session.invoke()
+        answered = max(self._errors(outputs, golden.sample))
+        tolerance = self._tolerance if differs == 0 else MAX_TOLERANCE
+        if not answered <= tolerance:
+            return (
+                differs,
+                answered,
+                f"the answer to {name} is off by {answered:.3g}, allowed is {tolerance:.3g}",
+            )
+        try:
+            task.decode(outputs, self._variant.outputs)
+        except NotFiniteError as error:
+            return differs, answered, error.what
+        return differs, answered, None
+
+    def _errors(self, outputs: tuple[Array, ...], sample: int) -> list[float]:
+        """Relative error per output of the answer to one sample."""
+        specs: tuple[TensorSpec, ...] = self._variant.outputs
+        return [
+            relative_error(dequantize(output, spec)[0], expected[sample], scale)
+            for output, spec, expected, scale in zip(
+                outputs, specs, self._expected, self._scales, strict=True
+            )
+        ]
+
+
+def _check_array(name: str, array: Array, shape: tuple[int | None, ...], dtype: str) -> None:
+    fits = array.ndim == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(dtype) or not array.size:
+        wanted = ["N" if d is None else d for d in shape]
+        raise BundleError(
+            f"is {list(array.shape)} {array.dtype}, the model needs {wanted} {dtype}", where=name
+        )
