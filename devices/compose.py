@@ -138,24 +138,28 @@ class Stream:
             self.digest = bundle.digest
             self.loaded = load(bundle, spec)
         model = self.loaded.model
-        self.pipeline = Pipeline(
-            source,
-            self.loaded,
-            Preprocessor(model.input, roi=spec.roi, masks=spec.masks),
-            make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing),
-            [*made, *sinks],
-            StreamIdentity(
-                session=secrets.token_hex(8),
-                stream=spec.stream,
-                boot=boot_id(),
-                task=self.manifest.task,
-                bundle=self.digest,
-            ),
-            policy=spec.policy,
-            limits=StreamLimits(spec.max_frames, spec.seconds, spec.max_age_ms),
-            clock=clock,
-            on_result=on_result,
-        )
+        try:
+            self.pipeline = Pipeline(
+                source,
+                self.loaded,
+                Preprocessor(model.input, roi=spec.roi, masks=spec.masks),
+                make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing),
+                [*made, *sinks],
+                StreamIdentity(
+                    session=secrets.token_hex(8),
+                    stream=spec.stream,
+                    boot=boot_id(),
+                    task=self.manifest.task,
+                    bundle=self.digest,
+                ),
+                policy=spec.policy,
+                limits=StreamLimits(spec.max_frames, spec.seconds, spec.max_age_ms),
+                clock=clock,
+                on_result=on_result,
+            )
+        except BaseException:
+            self.loaded.session.close()
+            raise
 
     def run(self) -> StreamSummary:
         """Run to the end and free the engine."""
@@ -182,7 +186,7 @@ class Stream:
             "engine_version": version,
             "hint": session.options.hint,
             "threads": session.options.threads,
-            "fps": round(samples / ended.elapsed_s, 3) if ended.elapsed_s > 0 else None,
+            "fps": None if ended.fps is None else round(ended.fps, 3),
             "elapsed_s": round(ended.elapsed_s, 6),
             "samples": samples,
             "source": msgspec.to_builtins(ended.info) if ended.info is not None else None,

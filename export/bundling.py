@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from bedside.export.plan import Plan
 from bedside.export.report import Bundled, Shown, report_html, report_json
 from bedside.export.stages import Judged
 from bedside.export.writable import report_paths
-from bedside.runtime.bundle.manifest import ClassificationDecode, Manifest, Provenance, Split, encode
+from bedside.runtime.bundle import container
+from bedside.runtime.bundle.manifest import ClassificationDecode, Manifest, Provenance, Split
+from bedside.runtime.bundle.rules import encode
 from bedside.runtime.bundle.writer import replacing, write_bundle
 from bedside.runtime.packing import BundleDraft, ModelDraft, VariantDraft
 
@@ -143,9 +146,9 @@ def write(
         SinkError: One of them cannot be written.
     """
     page, record = report_paths(out)
-    stored = encode(manifest)
-    size = len(stored) + sum(map(len, members.values()))
-    bundle = Bundled(file=out.name, digest=hashlib.sha256(stored).hexdigest(), bytes=size)
+    stored, whole = encode(manifest), io.BytesIO()
+    container.dump({container.MANIFEST: stored, **members}, whole)
+    bundle = Bundled(file=out.name, digest=hashlib.sha256(stored).hexdigest(), bytes=whole.tell())
     told = report_html(outcome, checks, bundle, shown).encode(), report_json(outcome, checks, bundle)
     with replacing(page) as page_file, replacing(record) as record_file:
         page_file.write(told[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bedside.export.evaluate import Marks, wilson
-from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes
+from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes, sentence
 
 
 def card(outcome: ExportOutcome) -> str:
@@ -29,10 +29,7 @@ def card(outcome: ExportOutcome) -> str:
         "## Data",
         *_sources(o),
         _splits(o),
-        "No group (subject, sequence, video, object) is in two splits. Weights and calibration saw the "
-        "training "
-        "split, early stopping the validation split; the numbers below are of the holdout, which nothing "
-        "saw before.",
+        _seen(o),
         "## How good it is",
         _accuracy(o),
         *_classes(o),
@@ -79,6 +76,21 @@ def _splits(o: ExportOutcome) -> str:
     return _table(["split", "frames", "groups", *o.labels, "sha256"], rows)
 
 
+def _seen(o: ExportOutcome) -> str:
+    text = "No group (subject, sequence, video, object) is in two splits. "
+    if o.training is None:
+        return text + (
+            "Calibration saw frames of the training split only. The weights were not trained here: which of "
+            "these "
+            "frames they have seen is known to their author alone."
+        )
+    return text + (
+        "Weights and calibration saw the training split, early stopping the validation split; the numbers "
+        "below are "
+        "of the holdout, which nothing saw before."
+    )
+
+
 def _accuracy(o: ExportOutcome) -> str:
     marks = o.reference
     low, high = marks.interval
@@ -100,7 +112,12 @@ def _classes(o: ExportOutcome) -> list[str]:
     for i, label in enumerate(o.labels):
         row = [label, o.reference.counts[i], *_recall(o.reference, i)]
         rows.append([*row, *(_recall(default, i) if default else ())])
-    return [_table(header, rows), "Frames of one group resemble each other: the true uncertainty is larger."]
+    holdout = next((s for s in o.splits if s.name == "holdout"), None)
+    related = holdout is not None and holdout.groups < holdout.samples
+    return [
+        _table(header, rows),
+        "Frames of one group resemble each other, so the true uncertainty is larger." if related else "",
+    ]
 
 
 def _recall(marks: Marks, index: int) -> tuple[str, str]:
@@ -139,7 +156,7 @@ def _refused(o: ExportOutcome) -> list[str]:
 
 
 def _limits(o: ExportOutcome) -> list[str]:
-    lines = [f"- {_plain(note)}." for note in (n.rstrip(".") for n in o.notes)]
+    lines = [f"- {_plain(sentence(note))}" for note in o.notes]
     if o.calibration_samples is not None:
         lines.append(f"- int8 variants were calibrated with {o.calibration_samples} training frames.")
     confused = _confusions(o)

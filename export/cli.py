@@ -23,6 +23,7 @@ from bedside.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from bedside.export.pipeline import ExportResult, Plan
+    from bedside.export.progress import TrainingProgress
 
 _INSTALL = 'pip install "bedside[export]"'
 #: Options that only make sense for a model from elsewhere: attribute and option.
@@ -306,7 +307,7 @@ class _Bars:
     def __init__(self, console: Console) -> None:
         from bedside.export.progress import BarProgress
 
-        self.training = BarProgress(console)
+        self.training: TrainingProgress = BarProgress(console)
         self._console = console
 
     @contextmanager

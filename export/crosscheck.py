@@ -75,7 +75,7 @@ def _check(
             engine, members[variant.file], variant.format, SessionOptions(threads=threads)
         )
         try:
-            outputs = run_samples(session, samples)
+            outputs = run_samples(session, samples, variant.outputs)
             spent = []
             for i in range(_WARM_UP + _INVOCATIONS):
                 session.input()[0] = samples[i % len(samples)]

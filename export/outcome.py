@@ -164,6 +164,11 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(v for v in self.variants if v.refused is not None)
 
 
+def sentence(text: str) -> str:
+    """A note as a sentence."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
 def kilobytes(size: int | None) -> str:
     """A file size for people, in units of 1000 bytes."""
     if size is None:

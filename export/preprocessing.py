@@ -89,8 +89,8 @@ def named(name: str, color: Color | None = None) -> Preprocessing:
         return Preprocessing(
             name=name, scale=scale, offset=tuple(-m / s for m, s in pairs), color=color or "rgb"
         )
-    scale, offset = {"none": (1.0, 0.0), "unit": (1.0 / 255.0, 0.0), "symmetric": (1.0 / 127.5, -1.0)}[name]
-    return Preprocessing(name=name, scale=(scale,), offset=(offset,))
+    factor, shift = {"none": (1.0, 0.0), "unit": (1.0 / 255.0, 0.0), "symmetric": (1.0 / 127.5, -1.0)}[name]
+    return Preprocessing(name=name, scale=(factor,), offset=(shift,))
 
 
 def scaled(scale: float, offset: float = 0.0) -> Preprocessing:

@@ -212,19 +212,19 @@ class MedMnistData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="medm
 
 
 class SyntheticData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="synthetic"):
-    """`kind = "synthetic"`: drawn by `bedside.runtime.synthetic`; needs no files.
+    """`kind = "synthetic"`: ultrasound drawn by `bedside.runtime.synthetic`; needs no files.
+
+    The classes are `plain`, `cyst` and `mass`.
 
     Attributes:
-        scene: What is drawn.
         samples: Per class.
         width: Of a drawn frame, in pixels.
         height: Of a drawn frame, in pixels.
     """
 
-    scene: Literal["ultrasound", "endoscopy"] = "ultrasound"
     samples: Annotated[int, Meta(ge=4, le=1_000_000)] = 200
-    width: _Side = 320
-    height: _Side = 240
+    width: Annotated[int, Meta(ge=16, le=2048)] = 128
+    height: Annotated[int, Meta(ge=16, le=2048)] = 128
 
 
 class CollectionItem(_Strict, frozen=True, kw_only=True):

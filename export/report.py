@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.evaluate import Marks, wilson
-from bedside.export.outcome import RESEARCH_ONLY, SCHEMA, EngineCheck, ExportOutcome, VariantResult, kilobytes
+from bedside.export.outcome import (
+    RESEARCH_ONLY,
+    SCHEMA,
+    EngineCheck,
+    ExportOutcome,
+    VariantResult,
+    kilobytes,
+    sentence,
+)
 from bedside.runtime import html
 from bedside.runtime.frame import Color
 from bedside.runtime.html import Content, Html
@@ -107,18 +115,18 @@ def _result(o: ExportOutcome, bundle: Bundled) -> Iterable[Content]:
         ]
     )
     for text in o.notes:
-        yield html.note(text)
+        yield html.note(sentence(text))
 
 
 def _variants(o: ExportOutcome) -> Iterable[Content]:
     header = [
-        "variant", "verdict", "size", "accuracy", "drop, points", "worst class", "agreement",
+        "variant", "verdict", "size", "accuracy", "drop", "worst class", "agrees",
         "max |Δp|", "p50, ms",
     ]  # fmt: skip
     yield html.table(
         header,
         [_variant_row(v, o) for v in o.variants],
-        caption="On the holdout, through bedside.runtime, one thread. p50: median invocation on this host.",
+        caption="On the holdout, through bedside.runtime. Drop: percentage points; p50: median, one thread.",
         numeric=[2, 3, 4, 6, 7, 8],
     )
     measured = [(v.id, v.measured.marks) for v in o.variants if v.measured is not None]
@@ -146,45 +154,59 @@ def _variant_row(v: VariantResult, o: ExportOutcome) -> list[Content]:
     verdict = html.badge("refused" if v.refused else "shipped" if v.shipped else "passed, not shipped", kind)
     m = v.measured
     if m is None:
-        return [v.id, verdict, kilobytes(v.bytes), *([None] * 6)]
+        return [_id(v.id), verdict, kilobytes(v.bytes), *([None] * 6)]
     return [
-        v.id,
+        _id(v.id),
         verdict,
         kilobytes(v.bytes),
         _percent(m.marks.accuracy),
-        f"{100 * (o.reference.accuracy - m.marks.accuracy):+.2f}",
+        f"{100 * (o.reference.accuracy - m.marks.accuracy):.2f}",
         f"{m.marks.worst[0]} {_percent(m.marks.worst[1])}",
         _percent(m.agreement),
         f"{m.difference:.2g}",
-        f"{m.invoke_ms:.3f}",
+        _ms(m.invoke_ms),
     ]
 
 
 def _refused(o: ExportOutcome) -> Iterable[Content]:
-    yield html.table(["variant", "why"], [[v.id, v.refused or ""] for v in o.refused])
+    yield html.table(["variant", "why"], [[_id(v.id), v.refused or ""] for v in o.refused])
     yield html.note(
         "A refused variant's file is not in the bundle; its record is, where it could be converted."
     )
 
 
 def _engines(checks: Sequence[EngineCheck]) -> Iterable[Content]:
+    pairs: dict[tuple[str, str], list[EngineCheck]] = {}
+    for check in checks:
+        pairs.setdefault((check.variant, check.engine), []).append(check)
+    threads = sorted({c.threads for c in checks})
     rows: list[list[Content]] = []
-    for c in checks:
-        verdict = html.badge("agrees", "good") if c.passed else html.badge("would be refused", "bad")
-        error = c.failed if c.error is None else f"{c.error:.2g}"
-        time = None if c.invoke_ms is None else f"{c.invoke_ms:.3f}"
-        rows.append([c.variant, c.engine, c.threads, verdict, error or "", f"{c.tolerance:.2g}", time])
+    for (variant, engine), found in pairs.items():
+        passed = all(c.passed for c in found)
+        verdict = html.badge("agrees", "good") if passed else html.badge("would be refused", "bad")
+        errors = [c.error for c in found if c.error is not None]
+        failed = next((c.failed for c in found if c.failed is not None), None)
+        times = {c.threads: c.invoke_ms for c in found}
+        shown = failed or f"{max(errors):.2g} of {found[0].tolerance:.2g}"
+        rows.append(
+            [
+                _id(variant),
+                _id(engine),
+                verdict,
+                shown if failed else _id(shown),
+                *(_ms(times.get(n)) for n in threads),
+            ]
+        )
     yield html.table(
-        ["variant", "engine", "threads", "golden answers", "largest error", "tolerance", "p50, ms"],
+        ["variant", "engine", "golden answers", "largest error", *(_threads(n) for n in threads)],
         rows,
-        caption="Golden samples, back to back; the error is relative to the largest score of an output.",
-        numeric=[2, 4, 5, 6],
+        caption="Golden samples: error relative to the largest score; median ms of an invocation by threads.",
+        numeric=[4 + i for i in range(len(threads))],
     )
     count = min((c.samples for c in checks if c.samples), default=0)
     yield html.note(
         f"Medians of {count} invocations, nothing else running on purpose: a hint, not a benchmark. Measure "
-        "on the "
-        "device with bedside bench."
+        "on the device with bedside bench."
     )
 
 
@@ -212,7 +234,7 @@ def _recall(marks: Marks, index: int) -> tuple[Content, Content]:
 
 def _confusions(o: ExportOutcome) -> Iterable[Content]:
     yield html.confusion(o.labels, o.reference.confusion, title="Keras fp32 on the holdout")
-    for v in o.variants:
+    for v in sorted(o.variants, key=lambda v: v.id != o.default):
         if v.measured is None:
             continue
         matrix = html.confusion(o.labels, v.measured.marks.confusion, title=f"{v.id} on the holdout")
@@ -312,7 +334,20 @@ def _provenance(o: ExportOutcome) -> Iterable[Content]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _id(text: str) -> Html:
+    """Text that stays on one line."""
+    return html.tag("span", text, style="white-space:nowrap")
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _ms(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def _marks(marks: Marks) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def judge(converted: Converted, measured: dict[str, Measured | str], reference: 
         )
         raise GateError(f"no variant may be shipped: {reasons}", where="gate")
     default = next(v for v in (wanted.default, *_DEFAULT_ORDER) if v in shipped)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if wanted.default not in (None, default):
         notes = (f"{wanted.default} was to be the default and was refused; {default} takes its place",)
     return Judged(tuple(results), converted.artifacts, default, notes)

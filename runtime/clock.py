@@ -5,6 +5,9 @@ import time
 from typing import Protocol
 
 
+_DAY_NS = 86_400 * 10**9
+
+
 class Clock(Protocol):
     """A monotonic clock in nanoseconds that can also wait."""
 
@@ -38,14 +41,14 @@ class MonotonicClock:
 
     def sleep_until(self, deadline_ns: int, stop: threading.Event | None = None) -> bool:
         """Sleep without spinning; see `Clock.sleep_until`."""
-        remaining = deadline_ns - time.monotonic_ns()
-        if stop is None:
-            if remaining > 0:
-                time.sleep(remaining / 1e9)
-            return True
-        if remaining <= 0:
-            return not stop.is_set()
-        return not stop.wait(remaining / 1e9)
+        while (remaining_ns := deadline_ns - time.monotonic_ns()) > 0:
+            # In pieces: a cadence out of a file may ask for longer than the system can wait.
+            seconds = min(remaining_ns, _DAY_NS) / 1e9
+            if stop is None:
+                time.sleep(seconds)
+            elif stop.wait(seconds):
+                return False
+        return stop is None or not stop.is_set()
 
 
 class ManualClock:

@@ -9,7 +9,7 @@ import msgspec
 
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.delivery import Delivery, DeliverySummary
-from bedside.runtime.errors import BedsideError, EngineError, FrameError, SinkError
+from bedside.runtime.errors import BedsideError, FrameError, SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.latency import LatencyRecorder
 from bedside.runtime.ledger import Ledger, LedgerSnapshot
@@ -66,7 +66,8 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
     Attributes:
         ledger: Closed: nothing in flight.
-        elapsed_s: From the first capture stamp to the last publication.
+        elapsed_s: From the first publication to the last.
+        fps: Publications per second in that time; None with fewer than two.
         info: Of the source; None if it never opened.
         sinks: What became of the results.
         error: What ended the stream early.
@@ -74,6 +75,7 @@ class StreamSummary(msgspec.Struct, frozen=True):
 
     ledger: LedgerSnapshot
     elapsed_s: float
+    fps: float | None
     info: SourceInfo | None
     sinks: tuple[DeliverySummary, ...]
     error: BedsideError | None = None
@@ -133,14 +135,15 @@ class Pipeline:
         self._asked = threading.Event()
         self._opened = threading.Event()
         self._prepared = threading.Event()
+        self._reading = True
         self._crash: BaseException | None = None
         self._info: SourceInfo | None = None
         self._error: BedsideError | None = None
         self._mailbox: Mailbox | None = None
         self._deliveries: tuple[Delivery, ...] = ()
         self._max_age_ns: int | None = None
-        self._first_ns: int | None = None
-        self._last_ns = 0
+        self._published = 0
+        self._first_ns = self._last_ns = 0
 
     def stop(self) -> None:
         """End the stream soon: what waits is dropped and counted. Any thread may call it."""
@@ -174,7 +177,8 @@ class Pipeline:
             self._infer()
         finally:
             self._stop.set()
-            self._cancel_source()
+            if self._reading:  # else it is at its end, and may be opened again by whoever owns it
+                self._cancel_source()
             self._drain()
             for delivery in self._deliveries:
                 delivery.begin_close()
@@ -187,8 +191,9 @@ class Pipeline:
         for delivery in self._deliveries:
             if delivery.error is not None and self._error is None:
                 self._error = delivery.error
-        elapsed = (self._last_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
-        return StreamSummary(ledger, max(0.0, elapsed), self._info, summaries, self._error)
+        elapsed = (self._last_ns - self._first_ns) / 1e9
+        fps = (self._published - 1) / elapsed if elapsed > 0 else None
+        return StreamSummary(ledger, elapsed, fps, self._info, summaries, self._error)
 
     def _prepare(self, info: SourceInfo) -> None:
         policy: Policy = self._policy or ("latest" if info.live else "all")
@@ -236,6 +241,7 @@ class Pipeline:
         except BaseException as error:  # a bug in a source must surface in `run`, not die with this thread
             self._crash = error
         finally:
+            self._reading = False
             if self._mailbox is not None:
                 self._mailbox.close()
             self._close_source()
@@ -269,8 +275,6 @@ class Pipeline:
             if frame is None:
                 return
             captured += 1
-            if self._first_ns is None:
-                self._first_ns = frame.captured_ns
             self.ledger.capture(frame.seq)
             lost = mailbox.put(frame)
             if lost is not None:
@@ -312,7 +316,7 @@ class Pipeline:
             self._end_with(error)
         except NotFiniteError:
             reason = Withheld.NOT_FINITE
-        except EngineError as error:
+        except BedsideError as error:
             reason = Failed.ENGINE
             self._end_with(error)
         published = clock.now_ns()
@@ -350,7 +354,9 @@ class Pipeline:
             engine=self._engine,
             precision=self._precision,
         )
+        self._first_ns = self._first_ns if self._published else published
         self._last_ns = published
+        self._published += 1
         for delivery in self._deliveries:
             if not delivery.offer(result, frame) and delivery.wait and delivery.error is not None:
                 # A recording can be run again; going on without its results would waste an hour to lose them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import os
+import re
 import stat
 import tomllib
 import types
@@ -19,6 +20,15 @@ from bedside.runtime.errors import ProfileError
 
 #: A profile is a page of text. A larger file is not one, and is not read.
 MAX_BYTES = 1 << 16
+# msgspec speaks of JSON, the reader has written TOML.
+_WORDS = {" | null": "", "object": "table", "`": ""}
+# What the patterns of the schema mean.
+_FORMS = {
+    "name": "lower-case letters, digits, '.', '_' and '-', 64 at most",
+    "engine.variant": "the id of a variant, for example tflite-int8",
+    "capture.fourcc": "four characters, for example MJPG",
+}
+_INDEX = re.compile(r"\[\d+\]")
 # Longer parts of a hostile file are not repeated to the reader.
 _MAX_SHOWN = 80
 
@@ -90,23 +100,23 @@ def parse_profile(data: bytes, *, where: str) -> Profile:
 def _read(path: str) -> bytes:
     """At most a little more than `MAX_BYTES` of a regular file: no waiting on pipes, no endless devices."""
     try:
-        with Path(path).expanduser().open("rb", opener=_open_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        handle = os.open(Path(path).expanduser(), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise ProfileError("not a regular file", where=_shown(path))
-            return file.read(MAX_BYTES + 1)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         reason = error.strerror if isinstance(error, OSError) else error
         hint = f"profiles that come with bedside: {', '.join(profile_names())}"
         raise ProfileError(f"cannot read the profile: {reason}", where=_shown(path), hint=hint) from None
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
 def _refuse_unknown(raw: dict[str, Any], kind: type[msgspec.Struct], path: str, where: str) -> None:
     """Find the first key that no profile has, and say which ones there are."""
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for key, value in raw.items():
         if key not in fields:
             near = difflib.get_close_matches(key[:_MAX_SHOWN], fields, n=1)
@@ -115,7 +125,7 @@ def _refuse_unknown(raw: dict[str, Any], kind: type[msgspec.Struct], path: str, 
             hint = f"{guess}{section} allows {', '.join(fields)}"
             raise ProfileError(f"unknown key {path}{_shown(key)}", where=where, hint=hint)
         inner = fields[key]
-        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+        if isinstance(value, dict) and _is_section(inner):
             _refuse_unknown(value, inner, f"{path}{key}.", where)
 
 
@@ -123,26 +133,27 @@ def _mistyped(message: str, raw: dict[str, Any], where: str) -> ProfileError:
     """From msgspec's "Expected `int`, got `str` - at `$.engine.threads`" to key, problem, allowed values."""
     problem, _, place = message.partition(" - at `")
     key = place.rstrip("`").removeprefix("$").removeprefix(".")
-    problem = problem.replace("`", "")
+    for term, word in _WORDS.items():
+        problem = problem.replace(term, word)
     if problem.startswith("Object missing required field "):
         missing = problem.removeprefix("Object missing required field ")
         return ProfileError(f"the key {key + '.' if key else ''}{missing} is missing", where=where)
-    allowed = _allowed(key)
-    value = _value(raw, key)
+    name, value = _INDEX.sub("", key), _value(raw, key)
     got = f", not {_shown(repr(value))}" if isinstance(value, str | int | float) else ""
-    said = (
-        f"{key}: {problem[0].lower()}{problem[1:]}{got}" if not allowed else f"{key} is one of {allowed}{got}"
-    )
+    if problem.startswith("Invalid enum value"):
+        said = f"{key} is one of {', '.join(_allowed(name))}{got}"
+    elif "matching regex" in problem:
+        said = f"{key} is {_FORMS[name]}{got}"
+    else:
+        said = f"{key}: {problem[0].lower()}{problem[1:]}{got if ', got ' not in problem else ''}"
     return ProfileError(said, where=where)
 
 
-def _allowed(key: str) -> str:
+def _allowed(key: str) -> list[str]:
     """The values of a key that has a closed list of them."""
     kind: Any = Profile
-    for part in key.replace("[...]", "").split("."):
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return ""
-        kind = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}.get(part)
+    for part in key.split("."):
+        kind = _fields(kind).get(part) if _is_section(kind) else None
     found: list[str] = []
     waiting = [kind]
     while waiting:
@@ -151,13 +162,27 @@ def _allowed(key: str) -> str:
             found += [str(value) for value in typing.get_args(one)]
         elif typing.get_origin(one) in (typing.Union, types.UnionType, typing.Annotated, tuple):
             waiting += typing.get_args(one)
-    return ", ".join(found)
+    return found
+
+
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _value(raw: dict[str, Any], key: str) -> object:
+    """What the file has at `a.b[0]`."""
     value: Any = raw
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    for part in re.findall(r"[^.\[\]]+", key):
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
     return value
 
 

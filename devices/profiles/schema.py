@@ -14,12 +14,14 @@ Line = Annotated[str, Meta(min_length=1, max_length=200)]
 Pixels = Annotated[int, Meta(ge=16, le=16384)]
 Engine = Literal["litert", "tflite", "onnxruntime", "openvino"]
 
+_LARGEST = 16384
+
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Frozen, and refuses unknown keys."""
 
 
-class CaptureSection(_Strict):
+class CaptureSection(_Strict, frozen=True):
     """Where frames come from.
 
     Attributes:
@@ -44,7 +46,7 @@ class CaptureSection(_Strict):
     policy: Literal["latest", "all"] | None = None
 
 
-class ScreenSection(_Strict):
+class ScreenSection(_Strict, frozen=True):
     """What of the picture the model may see.
 
     Attributes:
@@ -57,7 +59,7 @@ class ScreenSection(_Strict):
     masks: Annotated[tuple[Rect, ...], Meta(max_length=64)] = ()
 
 
-class BudgetSection(_Strict):
+class BudgetSection(_Strict, frozen=True):
     """What a result may cost.
 
     Attributes:
@@ -69,7 +71,7 @@ class BudgetSection(_Strict):
     memory_mb: Annotated[int, Meta(ge=64, le=1_048_576)] | None = None
 
 
-class EngineSection(_Strict):
+class EngineSection(_Strict, frozen=True):
     """What the model runs on, until `bedside tune` has measured it.
 
     Attributes:
@@ -86,7 +88,7 @@ class EngineSection(_Strict):
     hint: Literal["f32", "bf16", "f16"] | None = None
 
 
-class TaskSection(_Strict):
+class TaskSection(_Strict, frozen=True):
     """How outputs are read.
 
     Attributes:
@@ -98,7 +100,7 @@ class TaskSection(_Strict):
     smoothing: Annotated[float, Meta(gt=0, le=1)] | None = None
 
 
-class Profile(_Strict):
+class Profile(_Strict, frozen=True):
     """A device.
 
     Attributes:
@@ -141,6 +143,3 @@ def check(profile: Profile) -> None:
             raise ValueError(f"{shown} does not lie in a picture of {width} x {height} pixels")
     if len(set(engine.preference)) != len(engine.preference):
         raise ValueError(f"engine.preference: an engine appears twice in {list(engine.preference)}")
-
-
-_LARGEST = 16384

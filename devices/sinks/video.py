@@ -31,7 +31,7 @@ RESERVE_BYTES = 32 << 20
 #: but for no more than this many in a row, so that a slow encoder is not slowed further.
 MAX_HELD = 4
 
-# Printed for every WebM, whatever the log level: FFmpeg's muxer has no table of fourccs in which VP80 could be.
+# Printed for every WebM, whatever the log level: its muxer has no table of fourccs in which VP80 could be.
 _CHATTER = re.compile(rb"OpenCV: FFMPEG: |\[ ?(WARN|ERROR):\S*\] global \S*cap_ffmpeg")
 
 _FALLBACK_FPS = 30.0

@@ -74,7 +74,7 @@ def open_capture(device: Device) -> Capture:
 
 
 class CameraSource(SourceBase):
-    """A live camera, BGR. The stamp is taken when the driver has handed the frame over, before it is converted.
+    """A live camera, BGR. The stamp is taken when the driver has handed a frame over, before its conversion.
 
     Args:
         device: Number or path.

@@ -36,7 +36,7 @@ class _Wrapper:
 
 
 class Paced(_Wrapper):
-    """A recording played as a camera would give it: frame `i` is due at `t0 + i / fps`; the first read is `t0`.
+    """A recording played as a camera would give it: frame `i` is due at `t0 + i / fps`, from the first read.
 
     The stamp is the moment the frame was due, so decoding, and being late, count as age. A frame that cannot
     be decoded has its turn in the cadence too. Nothing is skipped here: what is too much is the mailbox's to
@@ -55,6 +55,7 @@ class Paced(_Wrapper):
         self._fps = 0.0
         self._begin_ns: int | None = None
         self._count = 0
+        self._ended = False
         self._stop = threading.Event()
 
     def open(self) -> SourceInfo:
@@ -74,19 +75,29 @@ class Paced(_Wrapper):
             raise SourceError(
                 "nothing says how fast to play it", where=info.name, hint="add ?fps=N to the source"
             )
-        self._fps, self._begin_ns, self._count = fps, None, 0
+        self._fps, self._begin_ns, self._count, self._ended = fps, None, 0, False
         return msgspec.structs.replace(info, fps=fps, live=True)
 
     def read(self) -> Frame | None:
         """Wait until the next frame is due, then read it; None at the end, and once cancelled."""
+        if self._ended:
+            return None
+        if not self._fps:
+            return super().read()  # is not open, and says so
         if self._begin_ns is None:
             self._begin_ns = self._clock.now_ns()
-        due_ns = self._begin_ns + round(self._count * 1e9 / self._fps) if self._fps else self._begin_ns
+        due_ns = self._begin_ns + round(self._count * 1e9 / self._fps)
         if not self._clock.sleep_until(due_ns, self._stop):
             return None
         self._count += 1
         frame = super().read()
+        self._ended = frame is None
         return None if frame is None else msgspec.structs.replace(frame, captured_ns=due_ns)
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._fps, self._ended = 0.0, False
+        super().close()
 
     def cancel(self) -> None:
         """End a wait; this `read` and later ones return None."""

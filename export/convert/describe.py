@@ -50,9 +50,8 @@ def check_input(variant: str, inputs: tuple[TensorSpec, ...], spec: InputSpec) -
     quantization = inputs[0].quantization
     if quantization is not None and quantization != _PIXELS:
         raise ConversionError(
-            f"reads a pixel p as {quantization.scale:.6g} * (p - {quantization.zero_point}), expected 1 * "
-            "(p - 0)",
+            f"reads a pixel p as {quantization.scale:.6g} * (p - {quantization.zero_point}), "
+            "expected 1 * (p - 0)",
             where=variant,
-            hint="a channel swap before the normalization shares its scale with the input: take it out of the "
-            "model (--preprocessing caffe), or have the calibration set span 0..255",
+            hint="a channel swap before the normalization does that: take it out (--preprocessing caffe)",
         )

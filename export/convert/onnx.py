@@ -62,13 +62,10 @@ def _from_keras(graph: Any) -> onnx.ModelProto:
     # `from_keras` stumbles over Sequential models; a function works for all (facts: KeyError on outputs).
     signature = [tf.TensorSpec(graph.inputs[0].shape, graph.inputs[0].dtype, name=_PIXELS)]
 
-    @tf.function(input_signature=signature)
-    def scores(pixels: Any) -> dict[str, Any]:
-        return {OUTPUT: graph(pixels, training=False)}
-
+    scores = tf.function(lambda pixels: {OUTPUT: graph(pixels, training=False)}, input_signature=signature)
     # tf2onnx numbers helper tensors with a counter of the process; the same model must give the same bytes.
     tf2onnx.utils.INTERNAL_NAME = 1
-    proto, _ = tf2onnx.convert.from_function(scores, input_signature=signature, opset=OPSET)
+    proto: onnx.ModelProto = tf2onnx.convert.from_function(scores, input_signature=signature, opset=OPSET)[0]
     _bind_captures(proto, scores.get_concrete_function().graph.captures)
     return proto
 

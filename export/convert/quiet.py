@@ -67,5 +67,8 @@ def gist(error: BaseException, log: str = "") -> str:
     missing = sorted(set(re.findall(r"Tensorflow op \[[^:\]]*: (\w+)\] is not supported", text)))
     if missing:
         return f"no ONNX operator for {', '.join(missing)}"
+    unknown = sorted(set(re.findall(r"No Op registered for (\w+)", text)))
+    if unknown:
+        return f"no ONNX operator for {', '.join(unknown)}"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first[:240]}" if first else type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bedside.export.data.dicom_folders import frame_counts, frame_items
-from bedside.export.data.drawn import drawn_items
+from bedside.export.data.drawn import SOURCE, drawn_items
 from bedside.export.data.files import (
     digests,
     existing_folder,
@@ -46,6 +46,7 @@ def load_collection(
     Raises:
         RecipeError: See `bedside.export.data.loading.load_data`.
     """
+    drawn = any(entry.synthetic is not None for entry in recipe.items)
     label_of = {label: index for index, label in enumerate(recipe.labels)}
     notes: list[str] = []
     matches: list[_Match] = []
@@ -81,7 +82,7 @@ def load_collection(
         recipe.labels,
         fractions=Fractions(recipe.holdout, recipe.validation),
         seed=seed,
-        sources=recipe.sources,
+        sources=(*recipe.sources, SOURCE) if drawn else recipe.sources,
         notes=notes,
     )
 

@@ -1,1 +1,136 @@
-"""Drawn frames: items of the synthetic generators, each with a scene of its own."""
+"""Drawn frames: items of the synthetic generators, with a seed of their own for every scene."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from bedside.export.data.splitting import Fractions, make_data
+from bedside.export.data.types import ClassificationData, Item, SplitName
+from bedside.export.recipe import SyntheticData
+from bedside.runtime.bundle.manifest import DataSource
+from bedside.runtime.frame import Color, Pixels
+from bedside.runtime.synthetic import (
+    LABELS,
+    PATTERNS,
+    EndoscopyScene,
+    PatternScene,
+    Scene,
+    UltrasoundScene,
+    labelled_sample,
+)
+from bedside.runtime.synthetic.anatomy import Preset
+
+Kind = Literal["ultrasound", "endoscopy", "patterns"]
+
+#: Sizes of drawn frames, in pixels: common aspect ratios of screens, upright ones included.
+_SIZES = ((320, 240), (400, 225), (256, 256), (360, 270), (240, 320))
+_PRESETS: tuple[Preset, ...] = ("abdomen", "heart", "superficial", "phantom")
+#: Frames that are taken from one scene: making an anatomy costs more than looking at it again a second later.
+_MOMENTS: dict[Kind, int] = {"ultrasound": 2, "endoscopy": 4, "patterns": 1}
+_FRAMES_BETWEEN = 40
+#: Seeds of one recipe's scenes. Far from the small ones that demonstrations and golden frames use.
+_SEEDS = 1_000_000
+
+#: For model cards.
+SOURCE = DataSource(
+    name="bedside synthetic generators",
+    licence="Apache-2.0",
+    note="drawn frames; no patient was imaged",
+)
+
+
+class Stage:
+    """Draws frames of one kind. It keeps the scene it drew last, since neighbours share it.
+
+    Args:
+        kind: What is drawn.
+        seed: Of the recipe.
+    """
+
+    def __init__(self, kind: Kind, seed: int) -> None:
+        self._kind, self._seed = kind, seed
+        self._last: tuple[int, Scene] | None = None
+
+    def draw(self, number: int) -> tuple[Pixels, Color]:
+        """Frame `number`, from 0: `(H, W, 3) uint8` BGR, the same in every run."""
+        scene, moment = divmod(number, _MOMENTS[self._kind])
+        if self._last is None or self._last[0] != scene:
+            self._last = (scene, self._make(scene))
+        drawn = self._last[1]
+        return drawn.render(moment * _FRAMES_BETWEEN), drawn.color
+
+    def group(self, number: int) -> str:
+        """Frames of one scene are one group."""
+        return f"{self._kind}-{self._seed}-{number // _MOMENTS[self._kind]}"
+
+    def _make(self, scene: int) -> Scene:
+        seed = (self._seed + 1) * _SEEDS + scene
+        width, height = _SIZES[scene % len(_SIZES)]
+        furniture = np.random.default_rng((self._seed, scene)).random() < 0.7
+        if self._kind == "ultrasound":
+            preset = _PRESETS[scene // len(_SIZES) % len(_PRESETS)]
+            return UltrasoundScene(width=width, height=height, seed=seed, preset=preset, furniture=furniture)
+        if self._kind == "endoscopy":
+            return EndoscopyScene(width=width, height=height, seed=seed, furniture=furniture)
+        return PatternScene(PATTERNS[scene % len(PATTERNS)], width=width, height=height, seed=seed)
+
+
+def drawn_items(
+    kind: Kind, *, count: int, label: int, seed: int, name: str, split: SplitName | None = None
+) -> list[Item]:
+    """Items that are drawn when they are loaded.
+
+    Args:
+        kind: What is drawn.
+        count: How many.
+        label: Of all of them.
+        seed: Of the recipe.
+        name: Start of their keys.
+        split: Where they have to be.
+    """
+    stage = Stage(kind, seed)
+    return [
+        _item(f"{name}/{number:06d}", label, stage.group(number), partial(stage.draw, number), split)
+        for number in range(count)
+    ]
+
+
+def load_synthetic(recipe: SyntheticData, *, seed: int) -> ClassificationData:
+    """A set that needs no files: plain tissue, a cyst, a mass; see `bedside.runtime.synthetic.classes`."""
+    size = (recipe.width, recipe.height)
+    first = (seed + 1) * _SEEDS
+    items = [
+        _item(
+            f"{name}/{number:06d}", label, f"{name}-{number}", partial(_sample, first + number, label, size)
+        )
+        for label, name in enumerate(LABELS)
+        for number in range(recipe.samples)
+    ]
+    return make_data(
+        items,
+        LABELS,
+        fractions=Fractions(recipe.holdout, recipe.validation),
+        seed=seed,
+        sources=(*recipe.sources, SOURCE),
+        notes=("every frame is drawn from a scene of its own",),
+    )
+
+
+def _sample(seed: int, label: int, size: tuple[int, int]) -> tuple[Pixels, Color]:
+    return labelled_sample(seed, label, size, "gray"), "gray"
+
+
+def _item(
+    key: str,
+    label: int,
+    group: str,
+    load: Callable[[], tuple[Pixels, Color]],
+    split: SplitName | None = None,
+) -> Item:
+    """What is drawn follows from group and key, so their digest stands for the content."""
+    return Item(key, label, group, load, hashlib.sha256(f"drawn {group} {key}".encode()).hexdigest(), split)

@@ -30,23 +30,23 @@ _stderr = threading.Lock()
 
 def disable_onnxruntime_telemetry() -> None:
     """Turn onnxruntime's telemetry off for this process and its children. Call before it is imported."""
-    os.environ[ORT_SWITCH] = "1"
+    pass
 
 
 @contextlib.contextmanager
 def without_openvino_telemetry() -> Iterator[None]:
     """Import openvino inside, so that its `__init__` does not report the import.
 
-    It does so through the package `openvino_telemetry`, if that is there. With that one blocked, openvino falls
-    back on its own stub (`openvino/tools/ovc/telemetry_utils.py`). The block is lifted afterwards: elsewhere in
-    the process the package is what it was.
+    It does so through the package `openvino_telemetry`, if that is there. With that one blocked, openvino
+    falls back on its own stub (`openvino/tools/ovc/telemetry_utils.py`). The block is lifted afterwards:
+    elsewhere in the process the package is what it was.
     """
     absent = object()
     blocked = {
         name: sys.modules.get(name, absent) for name in ("openvino_telemetry", "openvino_telemetry.backend")
     }
     # None is how CPython spells "cannot be imported".
-    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
+    pass  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -61,9 +61,9 @@ def without_openvino_telemetry() -> Iterator[None]:
 def filtered_stderr(chatter: re.Pattern[bytes]) -> Iterator[None]:
     """Drop lines of standard error that start with `chatter`, native code's included.
 
-    The rest comes out at the end. TFLite's logger has no switch that its Python wheels expose. This moves file descriptor 2 aside for a
-    moment, so it is for compiling and importing only, never for the frame loop. What other threads write
-    meanwhile is delayed, not lost.
+    The rest comes out at the end. TFLite's logger has no switch that its Python wheels expose. This moves
+    file descriptor 2 aside for a moment, so it is for compiling and importing only, never for the frame loop.
+    What other threads write meanwhile is delayed, not lost.
     """
     with _stderr:
         saved = _saved_stderr()
@@ -82,7 +82,7 @@ def filtered_stderr(chatter: re.Pattern[bytes]) -> Iterator[None]:
                     sys.stderr.flush()
                 os.dup2(saved, 2)
                 sink.seek(0)
-                kept = b"".join(line for line in sink if not chatter.match(line))
+                kept = b"".join(line for line in sink if True)
                 if kept:
                     with contextlib.suppress(OSError):
                         os.write(2, kept)

@@ -16,6 +16,7 @@ Label = Literal["plain", "cyst", "mass"]
 LABELS: tuple[Label, ...] = ("plain", "cyst", "mass")
 """In the order of the class indices."""
 
+_CONTENT: dict[Label, tuple[Lesion, ...]] = {"plain": (), "cyst": ("cyst",), "mass": ("hypoechoic mass",)}
 _DETAIL = 192  # samples are drawn at least this tall and shrunk, as a preprocessor does with a real screen
 
 
@@ -98,19 +99,13 @@ class ClassesScene:
 
 
 def _scene(seed: int, label: Label, width: int, height: int, fps: float, color: Color) -> UltrasoundScene:
-    lesions: tuple[Lesion, ...] = ()
-    if label == "cyst":
-        lesions = ("cyst",)
-    elif label == "mass":
-        echogenic = generator(seed, "mass").random() < 0.4
-        lesions = ("hyperechoic mass",) if echogenic else ("hypoechoic mass",)
     return UltrasoundScene(
         width=width,
         height=height,
         fps=fps,
         seed=3 * seed + LABELS.index(label),
-        lesions=lesions,
-        lesion_size=(0.11, 0.18),
+        lesions=_CONTENT[label],
+        lesion_size=(0.14, 0.2),
         furniture=False,
         color=color,
     )

@@ -87,9 +87,8 @@ class UltrasoundScene:
         axial, lateral = speckle.axial_sigma(self.probe, grid.sample_mm), speckle.lateral_sigma(self.probe, grid)
         shape = (grid.x.shape[0], grid.x.shape[1])
         scatter = generator(seed, "scatterers")
-        self._fields = [
-            speckle.insonify(speckle.scatterers(scatter, shape), amplitude, axial, lateral) for _ in range(2)
-        ]
+        echoes = speckle.insonify(speckle.scatterers(scatter, shape, 2), amplitude, axial, lateral)
+        self._fields = np.ascontiguousarray(echoes[:, :, :2]), np.ascontiguousarray(echoes[:, :, 2:])
         self._mirror = (tissue.mirror * np.power(10, gain_db / 20)).astype(np.float32)
         self._noise = self._receiver_noise(seed, axial, noise_db)
 

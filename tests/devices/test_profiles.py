@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bedside.devices.profiles import Profile, load_profile, parse_profile, profile_names
+from bedside.devices.profiles.loading import MAX_BYTES
+from bedside.devices.sources.options import CaptureOptions
+from bedside.runtime.engines.registry import ENGINES
+from bedside.runtime.errors import ProfileError
+from bedside.runtime.geometry import Rect
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text.encode(), where="mine.toml")
+    line = str(caught.value)
+    assert line.startswith("mine.toml: ")
+    assert "\n" not in line
+    assert caught.value.exit_code == 2
+    return line.removeprefix("mine.toml: ")
+
+
+class TestShipped:
+    def test_the_three_are_there(self) -> None:
+        assert profile_names() == ("endoscopy-box", "field-laptop", "ultrasound-cart")
+
+    @pytest.mark.parametrize("name", profile_names())
+    def test_they_are_valid_and_carry_their_own_name(self, name: str) -> None:
+        profile = load_profile(name)
+        assert profile.name == name
+        assert profile.description
+
+    @pytest.mark.parametrize("name", profile_names())
+    def test_they_ask_for_what_every_installation_has(self, name: str) -> None:
+        # A base installation has LiteRT alone, which refuses precision hints, and bundles name their own
+        # variants.
+        engine = load_profile(name).engine
+        assert "litert" in engine.preference
+        assert engine.hint is None
+        assert engine.variant is None
+
+    @pytest.mark.parametrize("name", profile_names())
+    def test_their_commented_examples_are_valid_too(self, name: str, tmp_path: Path) -> None:
+        text = (Path(load_profile.__code__.co_filename).parent / f"{name}.toml").read_text(encoding="utf-8")
+        for key in ("roi", "masks"):
+            text = text.replace(f"\n# {key} = ", f"\n{key} = ")
+        (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+        screen = load_profile(tmp_path / "mine.toml").screen
+        assert (screen.roi is not None) == ("\nroi = " in text)
+        assert bool(screen.masks) == ("\nmasks = " in text)
+
+
+def test_everything_but_the_name_has_a_default() -> None:
+    assert parse_profile(b'name = "bare"', where="x") == Profile(name="bare")
+
+
+def test_every_key_arrives_where_it_belongs() -> None:
+    text = """
+    name = "full"
+    description = "all keys"
+    [capture]
+    source = "camera:1"
+    width = 1280
+    height = 720
+    fps = 59.94
+    fourcc = "Y16 "
+    buffers = 3
+    adopt_size = true
+    policy = "all"
+    [screen]
+    roi = [10, 20, 300, 400]
+    masks = [[0, 0, 10, 10], [1270, 710, 10, 10]]
+    [budget]
+    max_age_ms = 80
+    memory_mb = 256
+    [engine]
+    preference = ["openvino", "litert"]
+    threads = 8
+    variant = "onnx-int8"
+    hint = "bf16"
+    [task]
+    top_k = 5
+    smoothing = 0.25
+    """
+    profile = parse_profile(text.encode(), where="x")
+    assert msgspec.json.decode(msgspec.json.encode(profile)) == tomllib.loads(text)
+    assert profile.screen.roi == Rect(10, 20, 300, 400)
+
+
+def test_it_names_the_engines_that_there_are() -> None:
+    names = ", ".join(f'"{e.id}"' for e in ENGINES)
+    assert parse_profile(
+        f'name="x"\n[engine]\npreference=[{names}]'.encode(), where="x"
+    ).engine.preference == tuple(e.id for e in ENGINES)
+
+
+def test_whatever_a_camera_can_be_asked_for_can_be_in_a_profile() -> None:
+    asked = {f.name for f in msgspec.structs.fields(CaptureOptions)}
+    offered = {f.name for f in msgspec.structs.fields(type(Profile(name="x").capture))}
+    assert asked <= offered
+
+
+@pytest.mark.fault("P5")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # Unknown keys: where, what was meant, what is allowed.
+        (
+            "[engine]\nthread = 2",
+            "unknown key engine.thread (did you mean threads? [engine] allows preference, threads",
+        ),
+        (
+            "[engin]\nthreads = 2",
+            "unknown key engin (did you mean engine? the top level allows name, description",
+        ),
+        ("[screen]\nzoom = 2", "unknown key screen.zoom ([screen] allows roi, masks)"),
+        ('[capture]\n"so\\u001b[31m\\nurce" = 1', "unknown key capture.so\N{REPLACEMENT CHARACTER}[31m"),
+        # Wrong types.
+        ('[engine]\nthreads = "2"', "engine.threads: expected int, got str"),
+        ("engine = 3", "engine: expected table, got int"),
+        ("[[engine]]\nthreads = 3", "engine: expected table, got array"),
+        ("[budget]\nmax_age_ms = 1979-05-27", "budget.max_age_ms: expected float, got date"),
+        ("[screen]\nroi = [1, 2, 3, 4.5]", "screen.roi[3]: expected int, got float"),
+        ("[screen]\nroi = [1, 2, 3]", "screen.roi: expected array of at least length 4, got 3"),
+        # Values outside what makes sense.
+        ("[engine]\nthreads = 0", "engine.threads: expected int >= 1, not 0"),
+        ("[engine]\nthreads = 65", "engine.threads: expected int <= 64, not 65"),
+        ("[task]\nsmoothing = 0", "task.smoothing: expected float > 0.0, not 0"),
+        ("[task]\nsmoothing = 1.01", "task.smoothing: expected float <= 1.0, not 1.01"),
+        ("[task]\ntop_k = 0", "task.top_k: expected int >= 1, not 0"),
+        ("[capture]\nfps = nan", "capture.fps: expected float > 0.0, not nan"),
+        ("[capture]\nfps = inf", "capture.fps: expected float <= 1000.0, not inf"),
+        ("[budget]\nmax_age_ms = -1", "budget.max_age_ms: expected float > 0.0, not -1"),
+        (f"[task]\ntop_k = {'9' * 400}", "task.top_k: expected int <= 1000, not 999"),
+        ('[capture]\npolicy = "lates"', "capture.policy is one of latest, all, not 'lates'"),
+        ('[engine]\nhint = "fp32"', "engine.hint is one of f32, bf16, f16, not 'fp32'"),
+        (
+            '[engine]\npreference = ["litert", "tensorrt"]',
+            "engine.preference[1] is one of litert, tflite, onnxruntime, openvino, not 'tensorrt'",
+        ),
+        ('[engine]\npreference = ["litert", "litert"]', "engine.preference: an engine appears twice"),
+        ('[capture]\nfourcc = "MJPEG"', "capture.fourcc is four characters, for example MJPG, not 'MJPEG'"),
+        ('[engine]\nvariant = "../x"', "engine.variant is the id of a variant"),
+        ("[capture]\nwidth = 640", "capture.height: width and height come together"),
+        ("[screen]\nroi = [0, 0, 0, 5]", "screen.roi: [0, 0, 0, 5] is not [x, y, width, height] with"),
+        ("[screen]\nmasks = [[0, 0, 5, 5], [-1, 0, 5, 5]]", "screen.masks[1]: [-1, 0, 5, 5] is not"),
+        (
+            "[capture]\nwidth = 640\nheight = 480\n[screen]\nroi = [600, 0, 41, 5]",
+            "screen.roi: [600, 0, 41, 5] does not lie in a picture of 640 x 480 pixels",
+        ),
+        # No TOML at all.
+        ("[engine", "not TOML: "),
+        ("x = " + "[" * 5000, "nested too deeply"),
+        (f"x = {'9' * 5000}", "not TOML: "),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_key_and_what_it_allows(text: str, said: str) -> None:
+    assert said in refused(f'name = "mine"\n{text}')
+
+
+@pytest.mark.fault("P5")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the key name is missing"),
+        ("name = 3", "name: expected str, got int"),
+        ('name = "Mine!"', "name is lower-case letters, digits"),
+    ],
+)
+def test_a_profile_has_a_name(text: str, said: str) -> None:
+    assert said in refused(text)
+
+
+@pytest.mark.fault("P5")
+class TestFiles:
+    def test_an_unknown_name_is_met_with_the_known_ones(self) -> None:
+        with pytest.raises(
+            ProfileError, match="did you mean ultrasound-cart\\? there are endoscopy-box, field-laptop"
+        ):
+            load_profile("ultrasoundcart")
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "__init__", "loading", "schema.py"])
+    def test_no_other_file_of_the_package_is_a_profile(self, name: str) -> None:
+        with pytest.raises(ProfileError, match="no such profile"):
+            load_profile(name)
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ProfileError, match="cannot read the profile: No such file or directory"):
+            load_profile(tmp_path / "none.toml")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ProfileError, match="not a regular file"):
+            load_profile(tmp_path)
+
+    def test_an_endless_device_is_not_read(self) -> None:
+        with pytest.raises(ProfileError, match="not a regular file"):
+            load_profile("/dev/zero")
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.toml")
+        with pytest.raises(ProfileError, match="not a regular file"):
+            load_profile(tmp_path / "pipe.toml")
+
+    def test_a_path_with_a_nul(self) -> None:
+        with pytest.raises(ProfileError, match="cannot read the profile"):
+            load_profile("a\0b.toml")
+
+    def test_a_huge_file_is_refused_unparsed(self, tmp_path: Path) -> None:
+        (tmp_path / "huge.toml").write_bytes(b'name = "x"\n' + b"#" * (64 << 20))
+        with pytest.raises(ProfileError, match=f"larger than {MAX_BYTES} bytes"):
+            load_profile(tmp_path / "huge.toml")
+
+    def test_other_encodings_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "latin.toml").write_bytes('name = "x" # é'.encode("latin-1"))
+        with pytest.raises(ProfileError, match="not UTF-8 text: byte 13"):
+            load_profile(tmp_path / "latin.toml")
+
+    def test_a_hostile_path_is_shown_without_its_control_characters(self) -> None:
+        with pytest.raises(ProfileError) as caught:
+            load_profile("/nowhere/\x1b[31m\n.toml")
+        assert "\x1b" not in str(caught.value)
+
+
+def never_anything_else(data: bytes) -> None:
+    try:
+        parse_profile(data, where="fuzz")
+    except ProfileError as error:
+        line = str(error)
+        assert line.isprintable()
+        assert len(line) < 600
+
+
+@pytest.mark.fault("P5")
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=300))
+def test_garbage_is_never_anything_but_a_profile_error(data: bytes) -> None:
+    never_anything_else(data)
+
+
+SECTIONS = ("name", "description", "capture", "screen", "budget", "engine", "task")
+KEYS = sorted(
+    {
+        key.name
+        for section in msgspec.structs.fields(Profile)
+        if hasattr(section.type, "__struct_fields__")
+        for key in msgspec.structs.fields(section.type)
+    }
+)
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+    return str(value).lower()
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.integers(),
+        st.integers(-5, 2000),
+        st.floats(),
+        st.text(max_size=12),
+        st.sampled_from(["latest", "litert", "MJPG", "f32"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5), st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(
+    st.sampled_from(SECTIONS) | st.text(max_size=8),
+    VALUES | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), VALUES, max_size=6),
+    max_size=6,
+)
+
+
+@pytest.mark.fault("P5")
+@settings(deadline=None, max_examples=200)
+@given(DOCUMENTS)
+def test_any_toml_is_a_profile_or_a_profile_error(document: dict[str, Any]) -> None:
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in {"name": "fuzz", **document}.items())
+    tomllib.loads(text)
+    never_anything_else(text.encode())

@@ -1,0 +1,90 @@
+"""A small three-class problem, models that learned it, and one export of them, shared by the tests of the exporter."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bedside.export.data.types import ClassificationData, Item, Split, SplitName
+from bedside.runtime.bundle.manifest import DataSource
+
+SIDE = 16
+LABELS = ("flat", "ramp down", "ramp right")
+
+
+def draw(count: int, seed: int, low: int = 0, high: int = 90) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Noise, noise on a ramp downwards, noise on a ramp to the right: `(N, 16, 16, 3) uint8` within 0..179."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(count) % len(LABELS)
+    ramp = np.arange(SIDE) * 90 // SIDE
+    x = rng.integers(low, high, (count, SIDE, SIDE, 3))
+    x = x + ramp[None, :, None, None] * (y == 1)[:, None, None, None]
+    x = x + ramp[None, None, :, None] * (y == 2)[:, None, None, None]
+    return x.astype(np.uint8), y.astype(np.int64)
+
+
+def split(name: SplitName, count: int, seed: int) -> Split:
+    """A split of drawn frames, every frame a group of its own."""
+    x, y = draw(count, seed)
+    items = tuple(
+        Item(
+            key=f"{name}/{i:04d}",
+            label=int(y[i]),
+            group=f"{name}{i}",
+            load=lambda i=i: (x[i], "rgb"),  # type: ignore[misc]
+            sha256=hashlib.sha256(x[i].tobytes()).hexdigest(),
+        )
+        for i in range(count)
+    )
+    return Split(name=name, items=items, sha256=hashlib.sha256(x.tobytes()).hexdigest(), groups=count)
+
+
+@pytest.fixture(scope="session")
+def data() -> ClassificationData:
+    return ClassificationData(
+        labels=LABELS,
+        train=split("train", 180, 1),
+        validation=split("validation", 30, 2),
+        holdout=split("holdout", 90, 3),
+        sources=(DataSource(name="drawn ramps", licence="CC0", citation="This test.", note="No patient in it"),),
+    )
+
+
+@pytest.fixture(scope="session")
+def learned() -> Any:
+    """A Sequential with Rescaling in front and softmax at the end that knows the three classes."""
+    from bedside.export.backend import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(16, activation="relu"),
+            layers.Dense(3, activation="softmax"),
+        ],
+        name="learned",
+    )
+    x, y = draw(300, 1)
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    model.fit(x.astype(np.float32), y, epochs=6, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def exported(learned: Any, data: ClassificationData, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The whole export of `learned`: every variant, bundle, report."""
+    from bedside.export.pipeline import Plan, export_model
+
+    out: Path = tmp_path_factory.mktemp("export") / "ramps.bedside"
+    plan = Plan(name="ramps", description="Tells ramps apart.", intended_use="Tests.", licence="Apache-2.0")
+    return export_model(learned, data, out, plan)
