@@ -83,6 +83,30 @@ def boot_id() -> str:
         return secrets.token_hex(16)
 
 
+def check_outputs(spec: PipelineSpec) -> None:
+    """Refuse to write over what is read, or twice over the same file.
+
+    Raises:
+        UsageError: A sink has the file of the bundle, of the source, or of another sink.
+    """
+    taken = {os.path.realpath(resolve(spec.bundle)): "the bundle"}
+    source = parse_uri(spec.source)
+    if source.scheme == "path":
+        taken[os.path.realpath(source.target)] = "the source"
+    for uri in spec.sinks:
+        scheme, _, path = uri.partition(":")
+        if scheme not in ("jsonl", "video") or not Path(path).expanduser().is_file() and path in ("", "-"):
+            continue
+        real = os.path.realpath(Path(path).expanduser())
+        if real in taken and not _is_special(real):
+            raise UsageError(f"would write over {taken[real]}", where=f"sink {uri!r}", hint="choose another path")
+        taken[real] = f"the sink {uri!r}"
+
+
+def _is_special(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def load(bundle: Bundle, spec: PipelineSpec) -> Loaded:
     """Compile what `spec` asks for and replay its goldens.
 
@@ -131,6 +155,7 @@ class Stream:
     ) -> None:
         clock = clock or MonotonicClock()
         self.spec = spec
+        check_outputs(spec)
         made = [make_sink(uri) for uri in spec.sinks]
         source = build_source(spec, clock)
         with open_bundle(resolve(spec.bundle)) as bundle:

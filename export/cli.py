@@ -22,7 +22,8 @@ from bedside.export.recipe import VARIANTS
 from bedside.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from bedside.export.pipeline import ExportResult, Plan
+    from bedside.export.bundling import ExportResult
+    from bedside.export.plan import Plan
     from bedside.export.progress import TrainingProgress
 
 _INSTALL = 'pip install "bedside[export]"'
@@ -196,18 +197,20 @@ def _recipe(args: argparse.Namespace, steps: _Bars) -> ExportResult:
 
 
 def _model(args: argparse.Namespace, steps: _Bars) -> ExportResult:
-    preprocessing = _preprocessing(args)
+    from bedside.export.foreign import check_kind, load_keras
+    from bedside.export.recipe import InputRecipe
+
+    # All that is cheap to get wrong is looked at before TensorFlow is loaded.
+    preprocessing, plan, wanted = _preprocessing(args), _plan(args), _data(Path(args.data), args.labels)
+    check_kind(Path(args.model))
     _check_output(args.output)
     with steps.step("load TensorFlow"):
         from bedside.export.data.loading import load_data
-        from bedside.export.foreign import load_keras
         from bedside.export.pipeline import export_model
-        from bedside.export.recipe import InputRecipe
-    plan = _plan(args)
     with steps.step("load model"):
         model = load_keras(args.model, args.modules or ())
-    with steps.step("read data"):
-        data = load_data(_data(Path(args.data), args.labels), seed=plan.seed, root=Path.cwd())
+    with steps.step("read data") as progress:
+        data = load_data(wanted, seed=plan.seed, root=Path.cwd(), progress=progress)
     return export_model(
         model,
         data,
@@ -225,7 +228,7 @@ def _model(args: argparse.Namespace, steps: _Bars) -> ExportResult:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    from bedside.export.pipeline import Plan
+    from bedside.export.plan import Plan
     from bedside.export.recipe import GateRecipe, QuantizationRecipe
 
     stem = args.output.name.removesuffix(".bedside").lower()

@@ -39,7 +39,7 @@ def load_keras(path: str | Path, modules: Sequence[str] = ()) -> Any:
         UsageError: The file is missing, of another kind, unsafe, or names classes that nobody registered.
     """
     path = Path(path)
-    _check_kind(path)
+    check_kind(path)
     for module in modules:
         _import(module)
     config = _config(path)
@@ -66,8 +66,12 @@ def load_keras(path: str | Path, modules: Sequence[str] = ()) -> Any:
     return model
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse what is not a `.keras` archive, each kind with its own way out."""
+def check_kind(path: Path) -> None:
+    """Refuse what is not a `.keras` archive, each kind with its own way out. Needs no TensorFlow.
+
+    Raises:
+        UsageError: With what it is instead.
+    """
     where, suffix = str(path), path.suffix.lower()
     if path.is_dir():
         kind = "a SavedModel" if (path / "saved_model.pb").exists() else "a folder"

@@ -88,8 +88,9 @@ def export_recipe(
     """
     out, steps = Path(out), steps or Silent()
     check_writable(out)
-    with steps.step("read data"):
-        data = load_data(recipe.data, seed=recipe.seed, root=None if data_root is None else Path(data_root))
+    root = None if data_root is None else Path(data_root)
+    with steps.step("read data") as progress:
+        data = load_data(recipe.data, seed=recipe.seed, root=root, progress=progress)
     if weights is not None:
         trained = _with_weights(recipe, data, Path(weights))
     else:

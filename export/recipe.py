@@ -139,6 +139,8 @@ class TrainingRecipe(_Strict, frozen=True, kw_only=True):
         epochs: At most that many.
         batch: Frames per step.
         learning_rate: Of Adam.
+        schedule: `constant`, or `cosine` from the learning rate down to 0 at the last of the epochs
+            (Loshchilov & Hutter, SGDR, 2017, without restarts).
         patience: Epochs without a better validation loss before it stops; 0: never early.
         optimizer: `adam`.
         class_weights: `auto` weighs classes inversely to their count where they are imbalanced; `none` never.
@@ -148,6 +150,7 @@ class TrainingRecipe(_Strict, frozen=True, kw_only=True):
     epochs: Annotated[int, Meta(ge=1, le=10_000)] = 30
     batch: Annotated[int, Meta(ge=1, le=4096)] = 32
     learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
     patience: Annotated[int, Meta(ge=0, le=10_000)] = 8
     optimizer: Literal["adam"] = "adam"
     class_weights: Literal["auto", "none"] = "auto"

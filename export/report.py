@@ -244,7 +244,7 @@ def _confusions(o: ExportOutcome) -> Iterable[Content]:
 def _frames(o: ExportOutcome, shown: Sequence[Shown]) -> Iterable[Content]:
     yield html.gallery(_frame(s, o) for s in shown)
     yield html.note(
-        "As the model sees them. These are real frames of the data set: treat this report as you treat the "
+        "As the model sees them. These are frames of the data set: treat this report as you treat the "
         "data. The "
         "bundle holds none of them unless golden frames from the data were asked for."
     )

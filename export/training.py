@@ -18,7 +18,7 @@ from bedside.export.backend import keras
 from bedside.export.batches import TrainingBatches, class_weights, one_hot
 from bedside.export.checkpoint import CheckpointFolder, State
 from bedside.export.progress import EpochReport, Silent, TrainingProgress
-from bedside.export.recipe import Recipe
+from bedside.export.recipe import Recipe, TrainingRecipe
 from bedside.runtime.errors import RecipeError
 
 #: Frames and labels of one split: `(N, H, W, C) uint8` and `(N,) int64`.
@@ -83,7 +83,7 @@ def train(
     settings = recipe.training
     keras.utils.set_random_seed(recipe.seed)
     model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
+        optimizer=keras.optimizers.Adam(_learning_rate(settings, len(train_data[0]))),
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
     )
@@ -162,6 +162,14 @@ def _fit(
         if type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError"):
             raise _memory(error) from None
         raise
+
+
+def _learning_rate(settings: TrainingRecipe, samples: int) -> Any:
+    """The rate, or its schedule over all steps of all epochs."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    steps = -(-samples // settings.batch) * settings.epochs
+    return keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
 
 
 class _Keeper:

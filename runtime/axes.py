@@ -34,9 +34,9 @@ class Axes:
         left: int = LEFT,
     ) -> None:
         # The x axis ends with the data, the y axis at a round number.
-        self._x0, self._x1 = clip_x if clip_x[1] > clip_x[0] else (clip_x[0] - 0.5, clip_x[0] + 0.5)
+        self._x0, self._x1 = widened(*clip_x)
         self._y0, self._y1 = y_ticks[0], y_ticks[-1]
-        self._x_ticks = [t for t in x_ticks if self._x0 - 1e-9 <= t <= self._x1 + 1e-9]
+        self._x_ticks = [t for t in x_ticks if self._x0 <= t <= self._x1]
         self._y_ticks = y_ticks
         self._height = height
         self._left = left
@@ -74,20 +74,24 @@ class Axes:
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers that cover `low..high`: multiples of 1, 2, 2.5 or 5 times a power of ten.
 
-    Heckbert, "Nice Numbers for Graph Labels", Graphics Gems, 1990, with 2.5 added. A span too small for a
-    double to divide is widened.
+    Heckbert, "Nice Numbers for Graph Labels", Graphics Gems, 1990, with 2.5 added.
     """
-    span = max(high - low, abs(low) * 1e-9, abs(high) * 1e-9, 1e-200)
-    if high == low:
-        span = abs(low) or 1.0
-    if not math.isfinite(span):
-        return [low, high]
-    rough = span / max(1, count - 1)
+    low, high = widened(low, high)
+    rough = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10, 20) if factor * power >= rough * 0.999)
     first = math.floor(low / step + 1e-6)
     last = max(first + 1, math.ceil(high / step - 1e-6))
     return [step * i for i in range(first, last + 1)]
+
+
+def widened(low: float, high: float) -> tuple[float, float]:
+    """`low..high`, made wide enough to be divided into ticks where all values are practically one."""
+    size = max(abs(low), abs(high))
+    if high - low > max(1e-9 * size, 1e-100):
+        return low, high
+    half = size / 2 if size > 1e-100 else 0.5
+    return low - half, high + half
 
 
 def coordinate(value: float) -> str:

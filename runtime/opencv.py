@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
+
+#: Where OpenCV keeps its log level: version 5 in a module of its own, version 4 at the top.
+_LOGGING: Any = getattr(cv2.utils, "logging", cv2)
+_SILENT = 0  # LOG_LEVEL_SILENT, which version 4 does not name
 
 
 @contextmanager
@@ -17,9 +22,9 @@ def quiet_opencv() -> Iterator[None]:
     environment, when the first video is opened.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    before = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    before = _LOGGING.getLogLevel()
+    _LOGGING.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(before)
+        _LOGGING.setLogLevel(before)

@@ -16,6 +16,8 @@ from bedside.runtime.markup import Content, Html, escape, join, number, tag
 _DENSE = 2000
 _COLUMNS = 700
 _COLOURS = 6
+# Beyond this (NaN is as well) a value is no measurement, and scaling it would overflow.
+_LARGEST = 1e100
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ def line_plot(
         height: In user units of a `WIDTH` wide drawing.
     """
     points = [
-        [p if math.isfinite(p[0]) and math.isfinite(p[1]) else None for p in zip(s.x, s.y, strict=True)]
+        [p if abs(p[0]) < _LARGEST and abs(p[1]) < _LARGEST else None for p in zip(s.x, s.y, strict=True)]
         for s in series
     ]
     finite = [p for one in points for p in one if p is not None]

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bedside.devices.cli.output import console, print_json, table
+from bedside.devices.cli.output import console, print_json, print_line, table
 from bedside.devices.cli.run import add_stream_arguments, positive, spec_from
 from bedside.devices.compose import build_source, load
 from bedside.devices.probe import probe
@@ -61,11 +61,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**what, "host": probe()})
         return 0
-    out = console()
-    out.print(
+    print_line(
         f"{args.scenario}: {measured.queries} queries in {measured.seconds:.2f} s, {measured.per_second:.1f} a second; "
-        f"{loaded.variant.id} on {session.engine}, {session.options.threads} threads, {width}x{height} frames",
-        markup=False,
+        f"{loaded.variant.id} on {session.engine}, {session.options.threads} threads, {width}x{height} frames"
     )
     if measured.latency_ms:
         columns = ("p50", "p90", "p95", "p99", "p99.9", "max")
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             for stage, v in measured.latency_ms.items()
         ]
         header = ("ms", *columns, "samples")
-        out.print(table("Latency (- : too few samples to say)", header, rows, right=range(1, 8)))
+        console().print(table("Latency (- : too few samples to say)", header, rows, right=range(1, 8)))
     return 0
 
 

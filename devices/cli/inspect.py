@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bedside.devices.cli.output import console, print_json, size, table
+from bedside.devices.cli.output import console, print_json, print_line, size, table
 from bedside.devices.starters import resolve
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle
@@ -65,7 +65,7 @@ def _print(bundle: Bundle) -> None:
         rows2 = [(s.name, s.samples, s.groups, (s.sha256 or "")[:16]) for s in manifest.provenance.splits]
         out.print(table("Splits", ("split", "samples", "groups", "sha256"), rows2, right=(1, 2)))
     for note in manifest.provenance.notes:
-        out.print(f"note: {note}", markup=False)
+        print_line(f"note: {note}")
 
 
 def _print_model(role: str, model: Model) -> None:

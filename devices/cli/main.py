@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from bedside.runtime import __version__
-from bedside.runtime.errors import BedsideError
+from bedside.runtime.errors import BedsideError, printable
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -39,15 +43,32 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, and takes options by their full names only: abbreviations would change their
+    meaning with every new option."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Exit 2 with one line."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, printable(f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)") + "\n")
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(TERMINATED)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds the stack, as Ctrl-C does, where this is the thread that may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _top_parser() -> Parser:
@@ -76,26 +97,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = _top_parser()
     args = top.parse_args(words[:1])
     command = COMMANDS[args.command]
-    signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Labels and paths may hold what the terminal's encoding does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        module = importlib.import_module(command.module)
-        parser = Parser(prog=f"bedside {args.command}", description=command.help[0].upper() + command.help[1:] + ".")
-        module.add_arguments(parser)
-        code: int = module.run(parser.parse_args(words[1:]))
-        sys.stdout.flush()
-        return code
+        with _terminable():
+            module = importlib.import_module(command.module)
+            summary = command.help[0].upper() + command.help[1:] + "."
+            parser = Parser(prog=f"bedside {args.command}", description=summary)
+            module.add_arguments(parser)
+            code: int = module.run(parser.parse_args(words[1:]))
+            return code
     except BedsideError as error:
-        print(f"bedside {args.command}: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return _say(args.command, str(error), error.exit_code)
     except KeyboardInterrupt:
-        print(f"bedside {args.command}: interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        return _say(args.command, "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has left (`bedside inspect X | head`): that is not our failure.
-        sys.stderr.close()
         return 0
+    finally:
+        _let_go_of_stdout()
 
 
+def _say(command: str, what: str, code: int) -> int:
+    with suppress(OSError):  # nobody may be listening
+        print(f"bedside {command}: {what}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _let_go_of_stdout() -> None:
+    """Flush; where that fails, let the interpreter flush into nothing when it exits, instead of failing again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, sys.stdout.fileno())
+            os.close(nothing)
 
 
 if __name__ == "__main__":

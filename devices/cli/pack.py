@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bedside.devices.cli.output import console, print_json, size
+from bedside.devices.cli.output import print_json, print_line, size
 from bedside.runtime.bundle.writer import write_bundle
 from bedside.runtime.packfile import draft_from, read_packfile
 from bedside.runtime.packing import build
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         text = f"{args.output}: {size(args.output.stat().st_size)}, {variant.id}, golden tolerance {tolerance:.2e}"
-        console().print(f"{text}, bundle {digest}", markup=False, soft_wrap=True)
+        print_line(f"{text}, bundle {digest}")
     return 0

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from bedside.devices.cli.output import console, print_json, progress_console, table
+from bedside.devices.cli.output import console, print_json, print_line, progress_console, table
 from bedside.devices.compose import PipelineSpec, Stream
 from bedside.devices.profiles import Profile, load_profile
 from bedside.devices.running import run_stream
 from bedside.devices.sources.uri import CaptureOptions
-from bedside.runtime.errors import UsageError
+from bedside.runtime.errors import UsageError, printable
 from bedside.runtime.result import Classification, Result
 
 
@@ -40,31 +44,49 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", metavar="E", help="litert, tflite, onnxruntime or openvino")
     parser.add_argument("--variant", metavar="V", help="id of a variant in the bundle")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="threads of the engine")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="threads of the engine")
+
+
+#: More threads than this only slow an engine down, and some crash the process when the system refuses them.
+MOST_THREADS = 256
 
 
 def positive_int(text: str) -> int:
     """A whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def thread_count(text: str) -> int:
+    """A whole number from 1 to `MOST_THREADS`."""
+    value = positive_int(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text} threads; at most {MOST_THREADS} are allowed")
     return value
 
 
 def positive(text: str) -> float:
     """A number above 0."""
-    value = float(text)
+    value = _number(text)
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1e9")
     return value
 
 
 def fraction(text: str) -> float:
     """A number above 0, at most 1."""
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def spec_from(args: argparse.Namespace) -> PipelineSpec:
@@ -100,7 +122,12 @@ def spec_from(args: argparse.Namespace) -> PipelineSpec:
         max_frames=getattr(args, "max_frames", None),
         seconds=getattr(args, "seconds", None),
         capture=CaptureOptions(
-            width=capture.width, height=capture.height, fps=capture.fps, fourcc=capture.fourcc, buffers=capture.buffers
+            width=capture.width,
+            height=capture.height,
+            fps=capture.fps,
+            fourcc=capture.fourcc,
+            buffers=capture.buffers,
+            adopt_size=capture.adopt_size,
         ),
         **given,
     )
@@ -115,7 +142,8 @@ def run(args: argparse.Namespace) -> int:
     spec = spec_from(args)
     progress = Watch(total=spec.max_frames, enabled=sys.stderr.isatty() and not args.json)
     stream = Stream(spec, on_result=progress.see)
-    say_what_runs(stream, chosen=args.variant is not None and args.engine is not None)
+    # Said with the first result: a stream that never begins has one line to say, its error.
+    progress.opening = what_runs(stream, chosen=args.variant is not None and args.engine is not None)
     with progress:
         ended = run_stream(stream)
     summary = stream.summary(ended.summary)
@@ -130,32 +158,39 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def say_what_runs(stream: Stream, *, chosen: bool) -> None:
-    """One line on standard error: which variant runs on which engine, and that nobody measured it here."""
+def what_runs(stream: Stream, *, chosen: bool) -> str:
+    """One line: which variant runs on which engine, and that nobody measured it here."""
     session = stream.loaded.session
     why = "as asked" if chosen else "by default, not by measurement on this host"
-    progress_console().print(
+    return (
         f"{stream.manifest.name} {stream.manifest.version}: {stream.loaded.variant.id} on {session.engine}, "
-        f"{session.options.threads} threads, {why}; goldens hold",
-        markup=False,
-        soft_wrap=True,
+        f"{session.options.threads} threads, {why}; goldens hold"
     )
 
 
 class Watch:
-    """A progress line: frames, the newest label, its age."""
+    """On standard error: an opening line with the first result, then a progress line on terminals.
+
+    Attributes:
+        opening: What to say with the first result.
+    """
 
     def __init__(self, total: int | None, enabled: bool) -> None:
         columns = (TextColumn("{task.completed} frames"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self._progress = Progress(*columns, console=progress_console(), disable=not enabled, transient=True)
         self._task = self._progress.add_task("", total=total)
         self._enabled = enabled
+        self.opening: str | None = None
 
     def see(self, result: Result) -> None:
         """Show a result."""
+        if self.opening is not None:
+            line, self.opening = printable(self.opening), None
+            self._progress.console.print(Text(line), soft_wrap=True)
         if self._enabled:
             what = result.result.label if isinstance(result.result, Classification) else str(result.outcome)
-            self._progress.update(self._task, advance=1, description=f"{what}, age {result.age_ms:.1f} ms")
+            shown = escape(printable(what))
+            self._progress.update(self._task, advance=1, description=f"{shown}, age {result.age_ms:.1f} ms")
 
     def __enter__(self) -> Watch:
         self._progress.start()
@@ -178,7 +213,7 @@ def ledger_line(ledger: dict[str, Any]) -> str:
 def print_summary(summary: dict[str, Any]) -> None:
     """Ledger and latency, for people."""
     out = console()
-    out.print(ledger_line(summary["ledger"]), markup=False)
+    print_line(ledger_line(summary["ledger"]))
     rows = []
     for stage, values in summary["latency_ms"].items():
         rows.append(
@@ -187,7 +222,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     header = ("ms", "p50", "p90", "p95", "p99", "p99.9", "max", "samples")
     out.print(table("Latency (- : too few samples to say)", header, rows, right=range(1, 8)))
     fps = f"{summary['fps']:.1f}" if summary["fps"] is not None else "-"
-    out.print(f"{fps} frames/s, {summary['variant']} on {summary['engine']} {summary['engine_version']}", markup=False)
+    print_line(f"{fps} frames/s, {summary['variant']} on {summary['engine']} {summary['engine_version']}")
     for sink in summary["sinks"]:
         lost = f", {sink['dropped']} dropped" if sink["dropped"] else ""
-        out.print(f"{sink['sink']}: {sink['written']} results{lost}", markup=False)
+        print_line(f"{sink['sink']}: {sink['written']} results{lost}")

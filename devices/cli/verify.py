@@ -7,13 +7,14 @@ import argparse
 import msgspec
 from rich.text import Text
 
-from bedside.devices.cli.output import console, print_json, size, table
+from bedside.devices.cli.output import console, print_json, print_line, size, table
+from bedside.devices.cli.run import thread_count
 from bedside.devices.starters import resolve
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 from bedside.runtime.engines.protocol import SessionOptions
-from bedside.runtime.errors import EngineError
+from bedside.runtime.errors import EngineError, printable
 from bedside.runtime.loading import open_session
 
 
@@ -46,7 +47,9 @@ class Check(msgspec.Struct, frozen=True):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
-    parser.add_argument("--threads", type=int, help="engine threads (default: this host's)")
+    parser.add_argument(
+        "--threads", type=thread_count, metavar="N", help="threads of the engine (default: this host's)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -98,7 +101,7 @@ def _check(
 
 def _print(bundle: Bundle, checks: list[Check]) -> None:
     out = console()
-    out.print(f"{bundle.path}: {size(bundle.size)}, every digest holds; bundle {bundle.digest}", markup=False)
+    print_line(f"{bundle.path}: {size(bundle.size)}, every digest holds; bundle {bundle.digest}")
     rows = [
         (
             c.variant if c.role == "main" else f"{c.role}/{c.variant}",
@@ -107,7 +110,7 @@ def _print(bundle: Bundle, checks: list[Check]) -> None:
             "" if c.error is None else f"{c.error:.2e}",
             f"{c.tolerance:.2e}",
             "" if c.pixels is None else f"{c.pixels:g}",
-            Text("ok", "green") if c.ok else Text(f"FAILED: {c.reason}", "bold red"),
+            Text("ok", "green") if c.ok else Text(f"FAILED: {printable(c.reason or '')}", "bold red"),
         )
         for c in checks
     ]
@@ -115,4 +118,4 @@ def _print(bundle: Bundle, checks: list[Check]) -> None:
     out.print(table("Golden replay on this host", header, rows, right=(2, 3, 4, 5)))
     absent = [s for s in engines.statuses() if s.version is None]
     if absent:
-        out.print("not checked: " + "; ".join(f"{s.id}: {s.reason}" for s in absent), markup=False)
+        print_line("not checked: " + "; ".join(f"{s.id}: {s.reason}" for s in absent))

@@ -149,7 +149,7 @@ class Grayscale:
         if sequence:
             entries, first, bits = _lut(sequence[0], self._header)
             at = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-            shown, window = entries[at] * (255.0 / ((1 << bits) - 1)), Window("lut")
+            shown, window = entries[at] * 255.0 / ((1 << bits) - 1), Window("lut")
         else:
             shown, window = self._windowed(values, center, width, function)
         if self._header.photometric == "MONOCHROME1":
@@ -171,7 +171,7 @@ class Grayscale:
         low, high = window.low or 0.0, window.high or 0.0
         if high <= low:
             return np.zeros_like(values), window
-        return (values - low) * (255.0 / (high - low)), window
+        return (values - low) * 255.0 / (high - low), window
 
     def _default_window(self) -> Window:
         """What stands in for a missing window.

@@ -77,6 +77,16 @@ def fixed_shape(
     return tuple(cast("list[int]", fixed))
 
 
+def check_count(have: int, want: int, engine: str) -> None:
+    """Refuse an engine's view of a model that has more or fewer inputs or outputs than the file.
+
+    Raises:
+        EngineError: The counts differ.
+    """
+    if have != want:
+        raise EngineError(f"sees {have} inputs or outputs where the file has {want}", where=engine)
+
+
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """A C-contiguous array whose data starts at a multiple of `ALIGNMENT` bytes, filled with zeros."""
     kind: np.dtype[Any] = np.dtype(dtype)

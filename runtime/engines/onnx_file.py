@@ -37,6 +37,8 @@ def read(data: bytes) -> ModelFile:
     graphs = model.messages(7)
     if len(graphs) != 1:
         raise Malformed(f"{len(graphs)} graphs in {len(data)} bytes")
+    if not model.has(8):
+        raise Malformed("no opset is imported")
     functions = model.messages(25)
     local = frozenset((f.text(10), f.text(1)) for f in functions)
     ops: set[str] = set()

@@ -15,12 +15,20 @@ import msgspec
 
 from bedside.runtime.bundle.manifest import Format, TensorSpec
 from bedside.runtime.engines import inspection
-from bedside.runtime.engines.buffers import aligned_empty, dtype_name, engine_error, fixed_shape, is_dynamic
+from bedside.runtime.engines.buffers import (
+    aligned_empty,
+    check_count,
+    dtype_name,
+    engine_error,
+    fixed_shape,
+    is_dynamic,
+)
 from bedside.runtime.engines.protocol import Array, SessionOptions
 from bedside.runtime.engines.quiet import without_openvino_telemetry
 from bedside.runtime.errors import EngineError
 
 _DEVICE = "CPU"
+_OTHERWISE = "use an .onnx variant or another engine"
 
 #: OpenVINO's own default is bf16 where the processor has it: faster, and a hundred times less exact.
 _DEFAULT_HINT = "f32"
@@ -109,8 +117,8 @@ class OpenVinoSession:
             raise engine_error("refuses the model", error, engine) from None
         _check_granted(engine, devices, hint, granted)
         self.options = msgspec.structs.replace(options, threads=threads, hint=hint)
-        entries = _in_file_order(compiled.inputs, file.inputs)
-        answers = _in_file_order(compiled.outputs, file.outputs)
+        entries = _in_file_order(compiled.inputs, file.inputs, engine)
+        answers = _in_file_order(compiled.outputs, file.outputs, engine)
         self.inputs = tuple(
             _spec(port, tensor, engine, "input")
             for (_, port), tensor in zip(entries, file.inputs, strict=True)
@@ -196,23 +204,26 @@ def _sealed(data: bytes) -> Iterator[Path]:
     whatever happens to files on the disk.
 
     Raises:
-        EngineError: The platform is not Linux.
+        EngineError: The platform is not Linux, or there is no folder for the link.
     """
     if not hasattr(os, "memfd_create"):
-        raise EngineError("reads .tflite files only on Linux", where="openvino", hint="use the .onnx variant")
+        raise EngineError("reads .tflite files only on Linux", where="openvino", hint=_OTHERWISE)
     import fcntl
 
-    descriptor = os.memfd_create("bedside-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with os.fdopen(descriptor, "wb") as memory, tempfile.TemporaryDirectory(prefix="bedside-") as folder:
-        memory.write(data)
-        memory.flush()
-        fcntl.fcntl(
-            descriptor,
-            fcntl.F_ADD_SEALS,
-            fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL,
-        )
-        path = Path(folder) / "model.tflite"
-        path.symlink_to(f"/proc/self/fd/{descriptor}")
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.memfd_create("bedside-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            memory = stack.enter_context(os.fdopen(descriptor, "wb"))
+            memory.write(data)
+            memory.flush()
+            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bedside-"))
+            path = Path(folder) / "model.tflite"
+            path.symlink_to(f"/proc/self/fd/{descriptor}")
+        except OSError as error:
+            what = f"cannot be given a .tflite file: {error.strerror or error}"
+            raise EngineError(what, where="openvino", hint=f"set TMPDIR, or {_OTHERWISE}") from None
         yield path
 
 
@@ -228,26 +239,24 @@ def _fix_batch(module: Any, model: Any) -> None:
         model.reshape(shapes)
 
 
-def _in_file_order(ports: Any, tensors: tuple[inspection.FileTensor, ...]) -> list[tuple[int, Any]]:
+def _in_file_order(
+    ports: Any, tensors: tuple[inspection.FileTensor, ...], engine: str
+) -> list[tuple[int, Any]]:
     """OpenVINO's ports with their positions, sorted as in the file; by position where names do not decide."""
+    check_count(len(ports), len(tensors), engine)
     named = list(enumerate(ports))
-    wanted = [tensor.name for tensor in tensors]
-    found = [[(k, port) for k, port in named if name in port.get_names()] for name in wanted]
-    if (
-        len(named) == len(wanted)
-        and all(len(f) == 1 for f in found)
-        and len({f[0][0] for f in found}) == len(wanted)
-    ):
-        return [f[0] for f in found]
+    found = [[pair for pair in named if tensor.name in pair[1].get_names()] for tensor in tensors]
+    if all(len(pairs) == 1 for pairs in found) and len({pairs[0][0] for pairs in found}) == len(named):
+        return [pairs[0] for pairs in found]
     return named
 
 
 def _spec(port: Any, tensor: inspection.FileTensor, engine: str, role: str) -> TensorSpec:
     what = f"{role} {tensor.name!r}"
     partial = port.get_partial_shape()
-    shape = (
-        [d.get_length() if d.is_static else None for d in partial] if partial.rank.is_static else [None, None]
-    )
+    if partial.rank.is_dynamic:
+        raise EngineError(f"{what} has any number of dimensions", where=engine)
+    shape = [d.get_length() if d.is_static else None for d in partial]
     return TensorSpec(
         name=tensor.name,
         shape=fixed_shape(shape, engine, what, open_batch=any(is_dynamic(d) for d in tensor.shape[:1])),

@@ -10,7 +10,14 @@ import numpy as np
 
 from bedside.runtime.bundle.manifest import Format, TensorSpec
 from bedside.runtime.engines import inspection
-from bedside.runtime.engines.buffers import aligned_empty, dtype_name, engine_error, fixed_shape, is_dynamic
+from bedside.runtime.engines.buffers import (
+    aligned_empty,
+    check_count,
+    dtype_name,
+    engine_error,
+    fixed_shape,
+    is_dynamic,
+)
 from bedside.runtime.engines.protocol import Array, SessionOptions
 from bedside.runtime.engines.quiet import disable_onnxruntime_telemetry
 from bedside.runtime.errors import EngineError
@@ -80,6 +87,7 @@ class OrtSession:
             raise engine_error("refuses the model", error, engine) from None
         if providers != [_PROVIDER]:
             raise EngineError(f"runs on {providers}, asked for {_PROVIDER}", where=engine)
+        check_count(len(entries), len(shapes), engine)
         open_batch = any(is_dynamic(t.shape[0]) for t in file.inputs if t.shape)
         self.inputs = tuple(
             _spec(e, engine, "input", shape) for e, shape in zip(entries, shapes, strict=True)

@@ -30,7 +30,7 @@ _stderr = threading.Lock()
 
 def disable_onnxruntime_telemetry() -> None:
     """Turn onnxruntime's telemetry off for this process and its children. Call before it is imported."""
-    pass
+    os.environ[ORT_SWITCH] = "1"
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def without_openvino_telemetry() -> Iterator[None]:
         name: sys.modules.get(name, absent) for name in ("openvino_telemetry", "openvino_telemetry.backend")
     }
     # None is how CPython spells "cannot be imported".
-    pass  # type: ignore[arg-type]
+    sys.modules.update(dict.fromkeys(blocked))  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -82,7 +82,7 @@ def filtered_stderr(chatter: re.Pattern[bytes]) -> Iterator[None]:
                     sys.stderr.flush()
                 os.dup2(saved, 2)
                 sink.seek(0)
-                kept = b"".join(line for line in sink if True)
+                kept = b"".join(line for line in sink if not chatter.match(line))
                 if kept:
                     with contextlib.suppress(OSError):
                         os.write(2, kept)

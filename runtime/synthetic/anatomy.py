@@ -1,7 +1,7 @@
 """Anatomy on the polar grid: what a probe would see in the abdomen, the heart, and the limbs.
 
-Levels are in dB against liver-like parenchyma (0 dB). Rough values of clinical practice: fat and muscle a few dB
-below, capsules and fasciae 10 to 20 dB above, fluid without echoes.
+Levels are in dB against liver-like parenchyma (0 dB). Rough values of clinical practice: fat and muscle a few
+dB below, capsules and fasciae 10 to 20 dB above, fluid without echoes.
 """
 
 from __future__ import annotations
@@ -54,14 +54,16 @@ class Canvas(msgspec.Struct):
         return self.echo.shape[0], self.echo.shape[1]
 
     def blend(self, level: F32, echo: F32 | float, soft: float) -> None:
-        """Set the echogenicity to `echo` where `level` is positive, over a border `soft` wide in level units."""
+        """Set the echogenicity to `echo` where `level` is positive, over a border `soft` level units wide."""
         weight = np.clip(level / np.float32(soft) + np.float32(0.5), 0, 1)
         self.echo += weight * (echo - self.echo)
 
     def undulation(self, rng: np.random.Generator, amplitude: float, length: float) -> F32:
         """A smooth function of the place along the skin, in mm, `(1, B)`."""
         s = self.grid.along
-        waves = [rng.uniform(0.4, 1) * np.sin(s / (length * f) + rng.uniform(0, 6.3)) for f in (1.0, 0.47, 0.26)]
+        waves = [
+            rng.uniform(0.4, 1) * np.sin(s / (length * f) + rng.uniform(0, 6.3)) for f in (1.0, 0.47, 0.26)
+        ]
         return np.asarray(amplitude * (waves[0] + 0.45 * waves[1] + 0.2 * waves[2]), np.float32)
 
     def sheet(self, rng: np.random.Generator, distance: F32, thick: float, gain: float, shine: float) -> None:
@@ -75,12 +77,16 @@ class Canvas(msgspec.Struct):
             shine: Amplitude of its specular part.
         """
         profile = np.exp(-((distance / np.float32(thick)) ** 2))
-        patchy = np.clip(0.55 + 0.55 * smooth_noise(rng, (1, self.shape[1]), (0.5, self.shape[1] / 22)), 0.0, 1.6)
+        patchy = np.clip(
+            0.55 + 0.55 * smooth_noise(rng, (1, self.shape[1]), (0.5, self.shape[1] / 22)), 0.0, 1.6
+        )
         self.echo += gain * profile * (0.6 + 0.4 * patchy)
         self.mirror += shine * profile * patchy
 
-    def vessel(self, rng: np.random.Generator, at: tuple[float, float], radius: float, length: float, wall: float) -> None:
-        """A branching vessel that starts at `at` (x, z in mm), `radius` and `length` in mm, its wall `wall` dB."""
+    def vessel(
+        self, rng: np.random.Generator, at: tuple[float, float], radius: float, length: float, wall: float
+    ) -> None:
+        """A branching vessel from `at` (x, z in mm), `radius` and `length` in mm, its wall `wall` dB."""
         nearest = np.full(self.shape, 9.0, np.float32)
         tips = [(at[0], at[1], rng.uniform(0, 2 * math.pi), radius, length)]
         for _ in range(7):
@@ -117,7 +123,9 @@ class Canvas(msgspec.Struct):
         down_x = np.gradient(g.x, axis=0) / np.float32(g.sample_mm)
         down_z = np.gradient(g.z, axis=0) / np.float32(g.sample_mm)
         along, across = fade * (u * down_x + v * down_z), fade * (u * down_z - v * down_x)
-        return np.asarray(across / g.beam_mm, np.float32), np.asarray(along / np.float32(g.sample_mm), np.float32)
+        return np.asarray(across / g.beam_mm, np.float32), np.asarray(
+            along / np.float32(g.sample_mm), np.float32
+        )
 
 
 def default_probe(preset: Preset, rng: np.random.Generator) -> Probe:
@@ -139,7 +147,7 @@ def _parenchyma(canvas: Canvas, rng: np.random.Generator, spread: float) -> None
 
 
 def _coupling(canvas: Canvas, probe: Probe, rng: np.random.Generator, edge_db: float) -> None:
-    """Uneven contact of the probe: gain differs from beam to beam and falls at the ends; all follows the beams."""
+    """Uneven contact of the probe: gain differs from beam to beam and falls at the ends."""
     cols = canvas.shape[1]
     place = np.linspace(-1, 1, cols, dtype=np.float32)[None, :]
     canvas.gain += 1.4 * smooth_noise(rng, (1, cols), (0.5, cols / 9))
@@ -161,9 +169,13 @@ def _abdomen(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> Pulse:
         bend, base, middle = rng.uniform(0.002, 0.005), rng.uniform(0.8, 0.93) * deep, rng.uniform(-25, 25)
         dome = base - bend * (g.x - middle) ** 2 + 0.4 * canvas.undulation(rng, 1.0, 25)
         behind = np.asarray(g.z - dome, np.float32)
-        canvas.blend(behind, -10 + 2 * smooth_noise(rng, canvas.shape, (canvas.shape[0] / 40, canvas.shape[1] / 30)), 2.0)
+        canvas.blend(
+            behind,
+            -10 + 2 * smooth_noise(rng, canvas.shape, (canvas.shape[0] / 40, canvas.shape[1] / 30)),
+            2.0,
+        )
         canvas.sheet(rng, behind, 1.4, 13, 2.5)
-    edge = np.float32(0)
+    edge = np.zeros_like(g.along)
     for index in range(rng.integers(3, 5)):
         thick = rng.uniform(3, 8) if index else rng.uniform(1.5, 2.5)
         lower = edge + thick + canvas.undulation(rng, 0.5, 18)
@@ -209,7 +221,9 @@ def _heart(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> Pulse:
     sac = room(0.5 * right, 0.12 * b, 1.9 * a + 1.6 * wall, 1.55 * b, 0.3)
     canvas.sheet(rng, sac, 1.3, 14, 1.2)
     streaks = smooth_noise(rng, canvas.shape, (canvas.shape[0] / 250, canvas.shape[1] / 35))
-    for (at_u, at_v, wide, tall, taper), muscle in zip(rooms, (wall, 0.55 * wall, 0.35 * wall, 0.35 * wall), strict=True):
+    for (at_u, at_v, wide, tall, taper), muscle in zip(
+        rooms, (wall, 0.55 * wall, 0.35 * wall, 0.35 * wall), strict=True
+    ):
         canvas.blend(room(at_u, at_v, wide + muscle, tall + muscle, taper), -2.5 + 3 * streaks, 2.0)
     pools = np.maximum.reduce([room(*shape) for shape in rooms])
     canvas.mirror *= pools < 0
@@ -220,7 +234,9 @@ def _heart(canvas: Canvas, probe: Probe, rng: np.random.Generator) -> Pulse:
         for side in (-1, 1):
             hinge, tip = (at_u + side * 0.92 * wide, base), (at_u + side * 0.1 * wide, base - 0.13 * b)
             t = np.clip((hinge[0] - u) / (hinge[0] - tip[0]), 0, 1)
-            away = np.hypot(u - (hinge[0] + t * (tip[0] - hinge[0])), v - (hinge[1] + t * (tip[1] - hinge[1])))
+            away = np.hypot(
+                u - (hinge[0] + t * (tip[0] - hinge[0])), v - (hinge[1] + t * (tip[1] - hinge[1]))
+            )
             canvas.blend(np.asarray(1.3 - away, np.float32), 5.0, 1.0)
     canvas.echo += 14 * np.exp(-g.depth / 7)  # reverberation below the ribs
     _coupling(canvas, probe, rng, rng.uniform(5, 10))

@@ -1,4 +1,4 @@
-"""A small labelled data set of synthetic ultrasound, for training from scratch: plain tissue, a cyst, a mass."""
+"""A small labelled set of synthetic ultrasound, for training from scratch: plain tissue, a cyst, a mass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.synthetic.scene import Truth, generator
+from bedside.runtime.synthetic.scene import Truth, check_frame, generator
 from bedside.runtime.synthetic.tissue import Lesion
 from bedside.runtime.synthetic.ultrasound import UltrasoundScene
 
@@ -20,7 +20,9 @@ _CONTENT: dict[Label, tuple[Lesion, ...]] = {"plain": (), "cyst": ("cyst",), "ma
 _DETAIL = 192  # samples are drawn at least this tall and shrunk, as a preprocessor does with a real screen
 
 
-def labelled_sample(seed: int, label: Label | int, size: tuple[int, int] = (96, 96), color: Color = "bgr") -> Pixels:
+def labelled_sample(
+    seed: int, label: Label | int, size: tuple[int, int] = (96, 96), color: Color = "bgr"
+) -> Pixels:
     """One still of a class.
 
     Args:
@@ -67,6 +69,7 @@ class ClassesScene:
         hold_s: float = 0.5,
         variety: int = 2,
     ) -> None:
+        check_frame(width, height, fps, color)
         self.width, self.height, self.fps, self.color = width, height, fps, color
         self._hold = max(1, round(hold_s * fps))
         self._scenes = [
@@ -92,7 +95,9 @@ class ClassesScene:
         """See `Scene`."""
         label, scene = self._at(index)
         truth = scene.truth(index)
-        return Truth(label, truth.classes, truth.labels, truth.boxes, truth.mask, truth.view, truth.spacing_mm)
+        return Truth(
+            label, truth.classes, truth.labels, truth.boxes, truth.mask, truth.view, truth.spacing_mm
+        )
 
     def _at(self, index: int) -> tuple[Label, UltrasoundScene]:
         return self._scenes[index // self._hold % len(self._scenes)]

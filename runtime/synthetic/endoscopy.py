@@ -1,7 +1,7 @@
 """Colonoscopy: a flight to and fro in a folded lumen with polyps, lit from the lens, with ground truth.
 
-Shading is Lambert's with the lamp at the lens and the inverse square of the distance, then the camera's gamma;
-highlights come from a wet surface whose normal wavers. Real frames differ in anatomy, not in kind.
+Shading is Lambert's with the lamp at the lens and the inverse square of the distance, then the camera's
+gamma; highlights come from a wet surface whose normal wavers. Real frames differ in anatomy, not in kind.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from bedside.runtime.synthetic.furniture import Overlay, endoscope_overlay
 from bedside.runtime.synthetic.lumen import ANGLES, RINGS, Lumen, Pose
 from bedside.runtime.synthetic.mucosa import LENGTH, MARGIN, MAX_POLYPS, SKIN, folds, make_wall
 from bedside.runtime.synthetic.polyps import Rays, Sight, cover, expose, grow
-from bedside.runtime.synthetic.scene import F32, Mask, Truth, generator, lesion_truth
+from bedside.runtime.synthetic.scene import Mask, Truth, check_frame, generator, lesion_truth
 
 CLASSES = ("background", "polyp")
 """Class ids of the truth masks."""
 
-_HALF_ANGLE = math.radians(72)  # to the corners of the picture: a field of view of 140 degrees is the usual one
-_DETAIL = 440  # rows of the picture that are computed; above, it is enlarged, as lenses and sensors blur too
+_HALF_ANGLE = math.radians(
+    72
+)  # to the corners of the picture: a field of view of 140 degrees is the usual one
+_DETAIL = 400  # rows of the picture that are computed; above, it is enlarged, as lenses and sensors blur too
 
 # Shade to a factor per channel, 128 being 1: shadows turn brown, glare turns pale.
 _LEVEL = np.arange(256) / 128
@@ -57,6 +59,7 @@ class EndoscopyScene:
         furniture: bool = True,
         color: Color = "bgr",
     ) -> None:
+        check_frame(width, height, fps, color)
         self.width, self.height, self.fps, self.color = width, height, fps, color
         rng = generator(seed, "endoscopy")
         self._phase = rng.uniform(0, 2 * math.pi, 8)
@@ -100,7 +103,9 @@ class EndoscopyScene:
         self._keep = np.repeat(shape[:, :, None], 3, axis=2).astype(np.uint8) * np.uint8(255)
         self._overlay = Overlay(np.zeros((height, width, 3), np.uint8), self.box, color)
         if furniture:
-            self._overlay = endoscope_overlay(width, height, self.box, self.view, color, generator(seed, "furniture"))
+            self._overlay = endoscope_overlay(
+                width, height, self.box, self.view, color, generator(seed, "furniture")
+            )
         # A wet surface mirrors the lamp where it faces it, and where it wavers.
         self._glint = np.clip((np.arange(256) - 148) * 7, 0, 255).astype(np.uint8)
 
@@ -108,12 +113,18 @@ class EndoscopyScene:
         """Where the camera is in frame `index`."""
         t, p = index / self.fps, self._phase
         breath = math.sin(2 * math.pi * t / 3.7 + p[0])
-        along = self._start + 0.45 * math.sin(2 * math.pi * t / 7.1 + p[1]) + 0.02 * math.sin(2 * math.pi * t * 1.2)
+        along = (
+            self._start
+            + 0.45 * math.sin(2 * math.pi * t / 7.1 + p[1])
+            + 0.02 * math.sin(2 * math.pi * t * 1.2)
+        )
         offset = 0.24 * math.sin(2 * math.pi * t / 5.9 + p[2]), 0.24 * math.sin(2 * math.pi * t / 4.7 + p[3])
         size, heading = self._bend
         heading += 0.35 * math.sin(2 * math.pi * t / 8.3 + p[4])
         roll = 0.14 * math.sin(2 * math.pi * t / 6.7 + p[5])
-        return Pose(along, offset, (size * math.cos(heading), size * math.sin(heading)), roll, 1 + 0.03 * breath)
+        return Pose(
+            along, offset, (size * math.cos(heading), size * math.sin(heading)), roll, 1 + 0.03 * breath
+        )
 
     def render(self, index: int, out: Pixels | None = None) -> Pixels:
         """See `Scene`."""
@@ -121,7 +132,9 @@ class EndoscopyScene:
         if out is None:
             out = np.empty((self.height, self.width, channels), np.uint8)
         sight, _ = self._look(index)
-        skin = cv2.remap(self._wall.skin, sight.columns, sight.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        skin = cv2.remap(
+            self._wall.skin, sight.columns, sight.rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         shade, shine = cv2.convertScaleAbs(sight.shade), cv2.convertScaleAbs(sight.shine)
         surface = cv2.merge([*(cv2.LUT(shade, curve) for curve in _TINT), shine])
         shaded = cv2.multiply(skin, surface, scale=1 / 128)
@@ -139,6 +152,10 @@ class EndoscopyScene:
         self._overlay.draw(out)
         return out
 
+    def label(self, index: int) -> str:
+        """See `Scene`."""
+        return self.name
+
     def truth(self, index: int) -> Truth:
         """See `Scene`."""
         _, shown = self._look(index)
@@ -146,7 +163,9 @@ class EndoscopyScene:
         instances: list[tuple[int, Mask]] = []
         for seen in shown:
             pixels = np.zeros((self.height, self.width), np.bool_)
-            large = cv2.resize(seen.astype(np.float32), (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+            large = cv2.resize(
+                seen.astype(np.float32), (box.width, box.height), interpolation=cv2.INTER_LINEAR
+            )
             pixels[box.y : box.y1, box.x : box.x1] = large > 0.5
             instances.append((1, pixels))
         return lesion_truth(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from bedside.runtime.frame import Pixels
 from bedside.runtime.geometry import Rect
@@ -23,8 +24,8 @@ class Probe(msgspec.Struct, frozen=True):
         kind: `curvilinear` and `phased` scan a sector, `linear` a rectangle.
         depth_mm: From the skin to the last sample.
         aperture: Opening of the sector in degrees, or width of the linear array in mm.
-        radius_mm: Radius of curvature of the array's face: about 60 for an abdominal convex probe, next to 0 for a
-            phased array, unused for a linear one.
+        radius_mm: Radius of curvature of the array's face: about 60 for an abdominal convex probe, next to 0
+            for a phased array, unused for a linear one.
         frequency_mhz: Centre frequency; attenuation and resolution follow from it.
         focus_mm: Depth of the transmit focus.
     """
@@ -38,7 +39,8 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """The sampled plane, wider than the fan by the way the probe sweeps. Arrays are `(D, B) float32` or broadcast.
+    """The sampled plane, wider than the fan by the way the probe sweeps. Arrays are `(D, B) float32` or
+    broadcast.
 
     Attributes:
         depth: Depth along the beam in mm, `(D, 1)`.
@@ -80,7 +82,7 @@ class Fan:
         # About 0.65 samples a pixel in depth: fine enough for speckle, and it bounds the cost of a frame.
         self.samples = int(np.clip(0.65 * fan_h, 96, 640))
         self.beams = int(np.clip(0.3 * fan_w, 64, 288))
-        self.grid = self._make_grid(int(round(sweep * self.beams)))
+        self.grid = self._make_grid(round(sweep * self.beams))
 
         cols = (np.arange(fan_w, dtype=np.float32) + 0.5 - fan_w / 2)[None, :] * np.float32(self.mm)
         rows = (np.arange(fan_h, dtype=np.float32) + 0.5)[:, None] * np.float32(self.mm) + np.float32(top_mm)
@@ -100,18 +102,17 @@ class Fan:
         self.view: Mask = np.zeros((height, width), np.bool_)
         self.view[self.box.y : self.box.y1, self.box.x : self.box.x1] = inside
 
-    def scan_convert(self, polar: Pixels | F32, out: Pixels | None = None) -> Pixels | F32:
+    def scan_convert(self, polar: F32 | Pixels) -> npt.NDArray[Any]:
         """Draw a polar picture as a fan.
 
         Args:
             polar: `(samples, beams)` uint8 or float32.
-            out: `(box.height, box.width)` of the same dtype, or None.
 
         Returns:
-            The fan's box; 0 outside the fan.
+            `(box.height, box.width)` of the same dtype; 0 outside the fan.
         """
-        return cv2.remap(  # type: ignore[return-value]
-            polar, self._map_x, self._map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_CONSTANT
+        return np.asarray(
+            cv2.remap(polar, self._map_x, self._map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         )
 
     def _make_grid(self, sweep: int) -> Grid:

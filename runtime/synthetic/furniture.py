@@ -28,7 +28,7 @@ class Overlay:
     """
 
     def __init__(self, canvas: Pixels, box: Rect, color: Color) -> None:
-        gray = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY))[:, :, None]
+        gray = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), np.uint8)[:, :, None]
         self._canvas: Pixels = gray if color == "gray" else canvas
         around = [slice(0, box.y), slice(box.y1, None)]
         beside = [slice(0, box.x), slice(box.x1, None)]
@@ -61,8 +61,10 @@ def text(canvas: Pixels, words: str, at: tuple[int, int], height: float, color: 
     cv2.putText(canvas, words, at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thick, cv2.LINE_AA)
 
 
-def scanner_overlay(width: int, height: int, fan: Fan, preset: str, color: Color, rng: np.random.Generator) -> Overlay:
-    """The furniture of a B-mode screen. It says SYNTHETIC, so that nobody takes the picture for a patient's."""
+def scanner_overlay(
+    width: int, height: int, fan: Fan, preset: str, color: Color, rng: np.random.Generator
+) -> Overlay:
+    """The furniture of a B-mode screen. It says SYNTHETIC, so that nobody takes it for a patient's."""
     canvas = np.zeros((height, width, 3), np.uint8)
     ink: BgrColor = (200, 200, 200)
     letter = max(5.0, height / 62)
@@ -71,7 +73,12 @@ def scanner_overlay(width: int, height: int, fan: Fan, preset: str, color: Color
     if width >= 200:
         lines = ["SYNTHETIC", f"{preset[:3].upper()} {_NAMES[fan.probe.kind]}"]
         lines += ["", f"MI {rng.uniform(0.5, 1.3):.1f}  TIs {rng.uniform(0.1, 0.9):.1f}"]
-        lines += [f"{rng.integers(18, 60)} Hz", f"{fan.probe.depth_mm / 10:.1f} cm", f"G {rng.integers(40, 80)}%", "DR 60"]
+        lines += [
+            f"{rng.integers(18, 60)} Hz",
+            f"{fan.probe.depth_mm / 10:.1f} cm",
+            f"G {rng.integers(40, 80)}%",
+            "DR 60",
+        ]
         for number, words in enumerate(lines):
             text(canvas, words, (left, int(0.06 * height) + number * line), letter, ink)
     # Gray bar, white on top, at the right edge.
@@ -86,12 +93,16 @@ def scanner_overlay(width: int, height: int, fan: Fan, preset: str, color: Color
         y = int(top + centimetre * 10 / fan.mm)
         if y < height:
             long = 2 if centimetre % 5 == 0 else 1
-            cv2.line(canvas, (axis, y), (axis + long * max(2, int(0.004 * width)), y), ink, max(1, height // 700))
+            cv2.line(
+                canvas, (axis, y), (axis + long * max(2, int(0.004 * width)), y), ink, max(1, height // 700)
+            )
             if long == 2 and centimetre and width >= 320:
                 text(canvas, str(centimetre), (axis + int(0.012 * width), y + int(letter / 2)), letter, ink)
     focus = int(top + fan.probe.focus_mm / fan.mm)
     tip = max(2, int(0.006 * width))
-    corners = np.array([(axis - 1, focus), (axis - 1 - tip, focus - tip // 2 - 1), (axis - 1 - tip, focus + tip // 2 + 1)])
+    corners = np.array(
+        [(axis - 1, focus), (axis - 1 - tip, focus - tip // 2 - 1), (axis - 1 - tip, focus + tip // 2 + 1)]
+    )
     cv2.fillPoly(canvas, [corners.astype(np.int32)], (60, 200, 230), cv2.LINE_AA)
     # Orientation mark beside the first beam.
     first = fan.probe.radius_mm * math.sin(math.radians(fan.probe.aperture) / 2) / fan.mm
@@ -107,14 +118,23 @@ def _skin_drop(fan: Fan) -> float:
     return fan.probe.radius_mm * (1 - math.cos(half)) / fan.mm
 
 
-def endoscope_overlay(width: int, height: int, box: Rect, view: Mask, color: Color, rng: np.random.Generator) -> Overlay:
+def endoscope_overlay(
+    width: int, height: int, box: Rect, view: Mask, color: Color, rng: np.random.Generator
+) -> Overlay:
     """Text beside an endoscopic picture. It says SYNTHETIC; see `scanner_overlay`."""
     canvas = np.zeros((height, width, 3), np.uint8)
     letter = max(5.0, height / 58)
     left, line = max(2, int(0.012 * width)), int(letter * 2.1)
     if width >= 200:
         stamp = f"{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}:{rng.integers(0, 60):02d}"
-        lines = ["SYNTHETIC", "", stamp, f"CVP:{rng.integers(1, 9)}", f"Eh:A{rng.integers(1, 6)}", f"D.F:{rng.integers(1, 4)}"]
+        lines = [
+            "SYNTHETIC",
+            "",
+            stamp,
+            f"CVP:{rng.integers(1, 9)}",
+            f"Eh:A{rng.integers(1, 6)}",
+            f"D.F:{rng.integers(1, 4)}",
+        ]
         for number, words in enumerate(lines):
             text(canvas, words, (left, int(0.3 * height) + number * line), letter, (190, 190, 190))
     canvas[view] = 0  # the picture is not written on

@@ -31,6 +31,8 @@ def golden_frames(count: int = 3, size: tuple[int, int] = (320, 240)) -> tuple[t
         elif kind == 1:
             scene = EndoscopyScene(width=width, height=height, seed=turn + 1)
         else:
-            scene = PatternScene(PATTERNS[(turn + 1) % len(PATTERNS)], width=width, height=height, seed=turn + 1)
+            scene = PatternScene(
+                PATTERNS[(turn + 1) % len(PATTERNS)], width=width, height=height, seed=turn + 1
+            )
         frames.append((scene.render(0), scene.color))
     return tuple(frames)

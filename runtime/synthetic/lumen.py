@@ -1,9 +1,9 @@
 """What an endoscope's camera sees of a folded tube: hidden surfaces, distances and slopes, on a polar grid.
 
-The wall is a height field over (distance along the tube, angle around it). A ray of the camera keeps its angle, so
-each column is a profile of its own: seen from the lens, a point of the wall is visible where it stands further
-into the picture than all nearer points, which is a running minimum (the terrain casting of Freeman, "Perspective",
-and of voxel landscapes). That replaces ray marching, and costs a few array passes a frame.
+The wall is a height field over (distance along the tube, angle around it). A ray of the camera keeps its
+angle, so each column is a profile of its own: a point of the wall is seen where it stands further into the
+picture than all nearer points, which is a running minimum (the floating horizon of Wright, IEEE Trans. Comput.
+C-22(1), 1973). That replaces ray marching, and costs a few array passes a frame.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from bedside.runtime.synthetic.mucosa import LENGTH, RELIEF
 from bedside.runtime.synthetic.scene import F32
@@ -66,7 +67,7 @@ class View(msgspec.Struct, frozen=True):
 
 
 def lambert(facing: F32) -> F32:
-    """Reflected part of the light; mucosa scatters inside and is lit by its surroundings, so it is never black."""
+    """Reflected part of the light; mucosa scatters, and its surroundings light it, so it is never black."""
     return np.asarray(np.float32(0.22) + np.float32(0.78) * facing, np.float32)
 
 
@@ -74,13 +75,16 @@ class Lumen:
     """Casts rays into a relief.
 
     Args:
-        half_angle: Between the axis and the outermost ring, in radians, below pi / 2. Rings are equidistant in angle.
+        half_angle: Between the axis and the outermost ring, in radians, below pi / 2. Rings are equidistant
+            in angle.
     """
 
     def __init__(self, half_angle: float) -> None:
         self.half_angle = half_angle
         self._z = np.geomspace(NEAR, FAR, STEPS, dtype=np.float32)[:, None]
-        self._theta = ((np.arange(ANGLES, dtype=np.float32) + 0.5) * np.float32(2 * math.pi / ANGLES))[None, :]
+        self._theta = ((np.arange(ANGLES, dtype=np.float32) + 0.5) * np.float32(2 * math.pi / ANGLES))[
+            None, :
+        ]
         self._cos, self._sin = np.cos(self._theta), np.sin(self._theta)
         self._ring = ((np.arange(RINGS, dtype=np.float32) + 0.5) * np.float32(half_angle / RINGS))[:, None]
         self._column = np.arange(ANGLES, dtype=np.int32)[None, :]
@@ -105,9 +109,13 @@ class Lumen:
         # The relief goes on for a quarter turn at each side, so that the roll needs no wrapping.
         margin = RELIEF[1] // 4
         relief = np.concatenate([relief[:, -margin:], relief, relief[:, :margin]], axis=1)
-        columns = (angle + np.float32(pose.roll)) * np.float32(RELIEF[1] / (2 * math.pi)) + np.float32(margin - 0.5)
+        columns = (angle + np.float32(pose.roll)) * np.float32(RELIEF[1] / (2 * math.pi)) + np.float32(
+            margin - 0.5
+        )
         rows = np.ascontiguousarray(
-            np.broadcast_to((z + np.float32(pose.along)) * np.float32(RELIEF[0] / LENGTH) - np.float32(0.5), angle.shape)
+            np.broadcast_to(
+                (z + np.float32(pose.along)) * np.float32(RELIEF[0] / LENGTH) - np.float32(0.5), angle.shape
+            )
         )
         bumps = cv2.remap(relief, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         radius = wide - bumps
@@ -131,9 +139,13 @@ class Lumen:
         # Visible: nothing nearer stands in the way of the same ray.
         angle = np.arctan2(reach, z)
         edge = np.minimum.accumulate(angle, axis=0)
-        ring = np.clip(edge * np.float32(RINGS / self.half_angle) + np.float32(0.5), 0, RINGS).astype(np.int32)
+        ring = np.clip(edge * np.float32(RINGS / self.half_angle) + np.float32(0.5), 0, RINGS).astype(
+            np.int32
+        )
         flat = np.bincount((ring * ANGLES + self._column).ravel(), minlength=(RINGS + 1) * ANGLES)
-        beyond = flat.reshape(RINGS + 1, ANGLES)[:0:-1].cumsum(axis=0)[::-1]  # samples that lie outside each ring
+        beyond = flat.reshape(RINGS + 1, ANGLES)[:0:-1].cumsum(axis=0)[
+            ::-1
+        ]  # samples that lie outside each ring
         last = np.clip(beyond, 1, STEPS - 1)
         before, after = edge[last - 1, self._column], edge[last, self._column]
         part = np.clip((before - self._ring) / np.maximum(before - after, np.float32(1e-6)), 0, 1)
@@ -142,8 +154,10 @@ class Lumen:
         step = (last - 1 + part).astype(np.float32)
         open_end = beyond >= STEPS
 
-        def at(field: F32) -> F32:
-            return np.asarray(cv2.remap(field, self._place, step, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        def at(field: npt.NDArray[np.floating]) -> F32:
+            return np.asarray(
+                cv2.remap(field, self._place, step, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            )
 
         along = np.exp(step * np.float32(math.log(FAR / NEAR) / (STEPS - 1))) * np.float32(NEAR)
         light = at(light) * np.clip(1.25 - along / np.float32(0.8 * FAR), 0, 1)  # fades into the dark

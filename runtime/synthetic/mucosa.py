@@ -58,10 +58,19 @@ def folds(rng: np.random.Generator) -> F32:
             middle = start + sector * 2 * math.pi / 3 + rng.normal(0, 0.2)
             away = _wrap(theta - np.float32(middle))
             around = np.clip(np.cos(np.clip(away * rng.uniform(0.95, 1.3), -math.pi / 2, math.pi / 2)), 0, 1)
-            ridge = z - np.float32(at + rng.normal(0, 0.22)) + 0.07 * wavy + np.float32(rng.normal(0, 0.12)) * away
+            ridge = (
+                z
+                - np.float32(at + rng.normal(0, 0.22))
+                + 0.07 * wavy
+                + np.float32(rng.normal(0, 0.12)) * away
+            )
             np.maximum(relief, np.float32(height) * around * np.exp(-((ridge / width) ** 2)), out=relief)
         at += rng.uniform(0.75, 1.15)
-    relief += 0.025 * smooth_noise(rng, RELIEF, (9, 10), around=True) + 0.05 * np.cos(3 * (theta - start)) + 0.02 * wavy
+    relief += (
+        0.025 * smooth_noise(rng, RELIEF, (9, 10), around=True)
+        + 0.05 * np.cos(3 * (theta - start))
+        + 0.02 * wavy
+    )
     return relief
 
 
@@ -70,7 +79,8 @@ def make_wall(relief: F32, feet: Sequence[tuple[float, float, float]], rng: np.r
 
     Args:
         relief: `RELIEF` float32, see `folds`.
-        feet: Of each polyp, at most `MAX_POLYPS`: place along the lumen in radii, around it in radians, radius in radii.
+        feet: Of each polyp, at most `MAX_POLYPS`: place along the lumen in radii, around it in radians,
+            radius in radii.
         rng: Where colours and vessels are drawn from.
     """
     z, theta = _coordinates(RELIEF)
@@ -95,7 +105,11 @@ def make_wall(relief: F32, feet: Sequence[tuple[float, float, float]], rng: np.r
     # Bile-stained residue: a few yellow smears.
     smear = (smooth_noise(rng, SKIN, (22, 22), around=True) - rng.uniform(2.3, 3.2)) / 0.8
     tone += np.clip(smear, 0, 1)[:, :, None] * (np.array([45, 150, 195], np.float32) - tone) * 0.7
-    gloss = 128 + 26 * smooth_noise(rng, SKIN, (6, 6), around=True) + 16 * smooth_noise(rng, SKIN, (2, 2), around=True)
+    gloss = (
+        128
+        + 26 * smooth_noise(rng, SKIN, (6, 6), around=True)
+        + 16 * smooth_noise(rng, SKIN, (2, 2), around=True)
+    )
     skin = np.dstack([tone, gloss])
     patches = np.concatenate([_patch(base, rng) for _ in range(MAX_POLYPS)], axis=1)
     painted = np.clip(np.concatenate([skin, patches]), 0, 255).astype(np.uint8)
@@ -119,7 +133,8 @@ def _vessels(rng: np.random.Generator) -> F32:
     rows, columns = SKIN
     picture = np.zeros(SKIN, np.uint8)
     walkers = [
-        (rng.uniform(0, columns), rng.uniform(0, rows), rng.uniform(0, 6.3), rng.uniform(2.2, 4.2)) for _ in range(26)
+        (rng.uniform(0, columns), rng.uniform(0, rows), rng.uniform(0, 6.3), rng.uniform(2.2, 4.2))
+        for _ in range(26)
     ]
     drawn = 0
     while walkers and drawn < 620:
@@ -129,7 +144,7 @@ def _vessels(rng: np.random.Generator) -> F32:
         steps = 9.0 * np.stack([np.cos(headings), np.sin(headings)], axis=1)
         line = np.vstack([[x, y], np.array([x, y]) + np.cumsum(steps, axis=0)])
         for shift in (-columns, 0, columns):  # around the lumen
-            points = np.round((line + [shift, 0]) * 8).astype(np.int32)
+            points = np.round((line + np.array([shift, 0.0])) * 8).astype(np.int32)
             weight = max(1, round(thick))
             cv2.polylines(picture, [points], False, int(min(255, 60 + 34 * thick)), weight, cv2.LINE_AA, 3)
         drawn += 1

@@ -109,7 +109,9 @@ def grow(lumen: Lumen, relief: F32, pose: Pose, count: int, rng: np.random.Gener
     return tuple(polyps)
 
 
-def cover(polyp: Polyp, number: int, pose: Pose, rays: Rays, sight: Sight) -> Iterator[tuple[slice, slice, Mask]]:
+def cover(
+    polyp: Polyp, number: int, pose: Pose, rays: Rays, sight: Sight
+) -> Iterator[tuple[slice, slice, Mask]]:
     """Draw a polyp before what the rays have met so far.
 
     Args:
@@ -151,8 +153,14 @@ def cover(polyp: Polyp, number: int, pose: Pose, rays: Rays, sight: Sight) -> It
         for behind, own in zip((sight.shade[window], sight.shine[window]), expose(glow, facing), strict=True):
             np.copyto(behind, behind + rise * (own.reshape(shape) - behind), where=hit)
         grain, patch = np.float32(0.42 * PATCH), number % MAX_POLYPS + 0.5
-        np.copyto(sight.columns[window], (n[1] * grain).reshape(shape) + np.float32(MARGIN + patch * PATCH), where=hit)
-        np.copyto(sight.rows[window], (n[0] * grain).reshape(shape) + np.float32(SKIN[0] + 0.5 * PATCH), where=hit)
+        np.copyto(
+            sight.columns[window],
+            (n[1] * grain).reshape(shape) + np.float32(MARGIN + patch * PATCH),
+            where=hit,
+        )
+        np.copyto(
+            sight.rows[window], (n[0] * grain).reshape(shape) + np.float32(SKIN[0] + 0.5 * PATCH), where=hit
+        )
         np.copyto(sight.along[window], way.reshape(shape) * ray[2] + np.float32(pose.along), where=hit)
         yield window[0], window[1], hit
 
@@ -182,7 +190,13 @@ def _lobes(radius: float, rng: np.random.Generator) -> tuple[Lobe, ...]:
     lobes = [dome(radius, 0.0, 0.0)]
     for _ in range(int(rng.integers(0, 3))):
         heading = rng.uniform(0, 2 * math.pi)
-        lobes.append(dome(rng.uniform(0.5, 0.75) * radius, 0.6 * radius * math.cos(heading), 0.6 * radius * math.sin(heading)))
+        lobes.append(
+            dome(
+                rng.uniform(0.5, 0.75) * radius,
+                0.6 * radius * math.cos(heading),
+                0.6 * radius * math.sin(heading),
+            )
+        )
     return tuple(lobes)
 
 

@@ -18,6 +18,9 @@ from bedside.runtime.geometry import Box
 F32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+SMALLEST = 48
+"""The least width and height of a frame, in pixels."""
+
 
 class Truth(msgspec.Struct, frozen=True):
     """What is in one synthetic frame, exactly, in captured-frame pixels.
@@ -28,8 +31,8 @@ class Truth(msgspec.Struct, frozen=True):
         labels: Class name of every visible lesion.
         boxes: Half-open box of every visible lesion, tight around its pixels; parallel to `labels`.
         mask: Class id per pixel, `(H, W) uint8`.
-        view: Pixels that show anatomy (the fan, the endoscope's field of view), `(H, W) bool`. All false where
-            the picture is no medical one.
+        view: Pixels that show anatomy (the fan, the endoscope's field of view), `(H, W) bool`. All false
+            where the picture is no medical one.
         spacing_mm: `(mm per row, mm per column)` inside the view, None where the picture has no scale.
     """
 
@@ -103,6 +106,10 @@ class Scene(Protocol):
         """
         ...
 
+    def label(self, index: int) -> str:
+        """The class of the whole picture `index`; costs nothing."""
+        ...
+
     def truth(self, index: int) -> Truth:
         """What frame `index` shows. Costs more than the frame; ask only where it is wanted."""
         ...
@@ -170,13 +177,32 @@ class LoopedScene:
         np.copyto(out, pixels)
         return out
 
+    def label(self, index: int) -> str:
+        """See `Scene`."""
+        return self._scene.label(self.position(index))
+
     def truth(self, index: int) -> Truth:
         """See `Scene`."""
         return self._scene.truth(self.position(index))
 
 
+def check_frame(width: int, height: int, fps: float, color: Color) -> None:
+    """Refuse frames that cannot be drawn.
+
+    Raises:
+        ValueError: A side below 48 pixels, no positive rate, or a colour other than `bgr` and `gray`.
+    """
+    if min(width, height) < SMALLEST:
+        raise ValueError(f"the frame is {width}x{height}; each side has to be at least {SMALLEST} pixels")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}, expected a number above 0")
+    if color not in ("bgr", "gray"):
+        raise ValueError(f"color is {color!r}, expected 'bgr' or 'gray'")
+
+
 def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A PCG64 stream of its own for each purpose, so that a change in one part leaves the others' draws alone.
+    """A PCG64 stream of its own for each purpose, so that a change in one part leaves the others' draws
+    alone.
 
     Args:
         seed: At least 0.
@@ -205,18 +231,16 @@ def smooth_noise(
     field = rng.standard_normal((coarse[0], coarse[1]), dtype=np.float32)
     low = [max(s / step, 0.01) for s, step in zip(sigma, steps, strict=True)]
     pad = [math.ceil(4 * s) + 2 for s in low]
-    if around:
-        field = np.take(field, np.arange(-pad[1], coarse[1] + pad[1]), axis=1, mode="wrap")
-    else:
-        field = np.pad(field, ((0, 0), (pad[1], pad[1])), mode="reflect" if pad[1] < coarse[1] else "symmetric")
-    field = np.pad(field, ((pad[0], pad[0]), (0, 0)), mode="reflect" if pad[0] < coarse[0] else "symmetric")
-    field = np.asarray(cv2.GaussianBlur(field, (0, 0), sigmaX=low[1], sigmaY=low[0]))
+    padded = cv2.copyMakeBorder(field, pad[0], pad[0], 0, 0, cv2.BORDER_REFLECT)
+    sides = cv2.BORDER_WRAP if around else cv2.BORDER_REFLECT
+    padded = cv2.copyMakeBorder(padded, 0, 0, pad[1], pad[1], sides)
+    field = np.asarray(cv2.GaussianBlur(padded, (0, 0), sigmaX=low[1], sigmaY=low[0]), np.float32)
     # Enlarged with its margin, so that both ends are interpolated alike.
     rows = ((np.arange(shape[0], dtype=np.float32) + 0.5) / steps[0] - 0.5 + pad[0]).astype(np.float32)
     columns = ((np.arange(shape[1], dtype=np.float32) + 0.5) / steps[1] - 0.5 + pad[1]).astype(np.float32)
     if coarse != list(shape):
         map_x, map_y = np.meshgrid(columns, rows)
-        field = np.asarray(cv2.remap(field, map_x, map_y, cv2.INTER_CUBIC))
+        field = np.asarray(cv2.remap(field, map_x, map_y, cv2.INTER_CUBIC), np.float32)
     else:
         field = field[pad[0] : pad[0] + shape[0], pad[1] : pad[1] + shape[1]]
     spread = float(field.std())

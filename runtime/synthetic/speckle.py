@@ -2,13 +2,15 @@
 
 The echo of many scatterers per resolution cell is a circular complex Gaussian field (Burckhardt, IEEE Trans.
 Sonics Ultrason. 25(1), 1978; Wagner et al., ibid. 30(3), 1983): its envelope is Rayleigh distributed, with
-mean / standard deviation = sqrt(pi / (4 - pi)) = 1.91. The field is the convolution of white scatterers with the
-pulse-echo point spread function: the linear-systems model behind Field II (Jensen, Med. Biol. Eng. Comput. 34,
-1996), taken here in baseband and on the beam-by-depth grid (Bamber & Dickinson, Phys. Med. Biol. 25(3), 1980),
-with a Gaussian pulse axially and a Gaussian beam laterally.
+mean / standard deviation = sqrt(pi / (4 - pi)) = 1.91. The field is the convolution of white scatterers with
+the pulse-echo point spread function: the linear-systems model behind Field II (Jensen, Med. Biol. Eng.
+Comput. 34, 1996), taken here in baseband and on the beam-by-depth grid (Bamber & Dickinson, Phys. Med. Biol.
+25(3), 1980), with a Gaussian pulse axially and a Gaussian beam laterally.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -35,14 +37,14 @@ def axial_sigma(probe: Probe, sample_mm: float) -> float:
 def lateral_sigma(probe: Probe, grid: Grid) -> F32:
     """Standard deviation of the beam in beams, per depth sample, `(D,) float32`.
 
-    A Gaussian beam: `w(z) = w0 sqrt(1 + ((z - focus) / range)^2)`, `w0` being about 1.2 wavelengths at the usual
-    f-number of 2.5, and never below what the beam spacing carries.
+    A Gaussian beam: `w(z) = w0 sqrt(1 + ((z - focus) / range)^2)`, `w0` being about 1.2 wavelengths at the
+    usual f-number of 2.5, and never below what the beam spacing carries.
     """
     wavelength = SPEED_MM_PER_US / probe.frequency_mhz
     waist = 1.2 * wavelength
     reach = 0.55 * probe.depth_mm
     width = waist * np.sqrt(1 + ((grid.depth[:, 0] - probe.focus_mm) / reach) ** 2)
-    return np.clip(width / grid.beam_mm[:, 0], 1.1, 12.0).astype(np.float32)
+    return np.asarray(np.clip(width / grid.beam_mm[:, 0], 1.1, 12.0), np.float32)
 
 
 def scatterers(rng: np.random.Generator, shape: tuple[int, int], fields: int = 1) -> F32:
@@ -71,7 +73,7 @@ def insonify(field: F32, amplitude: F32, axial: float, lateral: F32) -> F32:
     steps = np.round(np.log(lateral) / np.log(1.04))
     edges = [0, *(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
     echoes = np.empty_like(field)
-    for top, bottom in zip(edges, edges[1:], strict=False):
+    for top, bottom in pairwise(edges):
         sigma = float(1.04 ** steps[top])
         beam = _unit_power(_gauss(sigma, 5 * sigma) + SIDELOBE * _gauss(5 * sigma, 5 * sigma))
         # Rows in their own memory, so that none is taken from the neighbours.

@@ -50,7 +50,8 @@ class Tissue(msgspec.Struct, frozen=True):
 
 
 class _Look(msgspec.Struct, frozen=True):
-    """Echogenicity in dB against what is around, attenuation in dB/cm/MHz against it, roughness of the outline.
+    """Echogenicity in dB against what is around, attenuation in dB/cm/MHz against it, roughness of the
+    outline.
 
     Tissue attenuates about 0.5 dB/cm/MHz and fluid next to nothing: the surplus behind it is the posterior
     enhancement. A scirrhous mass attenuates 1 and more: the shadow.
@@ -112,7 +113,9 @@ def make_tissue(
             slope = np.abs(np.gradient(lesion.level, axis=0))
             canvas.mirror += 2.0 * wall * (slope / (slope.max() + 1e-9)) ** 4
     # Both ways through what lies above, limited as the gain of a scanner is.
-    through = np.cumsum(canvas.attenuation, axis=0) * np.float32(2 * probe.frequency_mhz * grid.sample_mm / 10)
+    through = np.cumsum(canvas.attenuation, axis=0) * np.float32(
+        2 * probe.frequency_mhz * grid.sample_mm / 10
+    )
     gain = np.asarray(canvas.gain - np.clip(through, -9, 40), np.float32)
     return Tissue(canvas.echo, gain, canvas.mirror, shapes, pulse)
 
@@ -125,7 +128,7 @@ def _place(
     depths: tuple[float, float],
     size: tuple[float, float],
 ) -> tuple[LesionShape, ...]:
-    """Lesions at random places that stay in the fan while the probe moves, and that do not touch each other."""
+    """Lesions at random places that stay in the fan while the probe moves, and do not touch each other."""
     rows, columns = grid.x.shape
     shapes: list[LesionShape] = []
     taken = np.zeros(grid.x.shape, np.bool_)

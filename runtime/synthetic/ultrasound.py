@@ -1,9 +1,10 @@
 """B-mode ultrasound, from scatterers to the screen, in real time and with ground truth.
 
-Per frame: two independent speckle fields of the same anatomy are mixed by an angle that turns slowly (out-of-plane
+Per frame: two independent speckle fields of the same anatomy are mixed by an angle that turns slowly
+(out-of-plane
 motion: the mix of two circular Gaussian fields is one, so the statistics hold at every instant), mirrors and
-receiver noise are added, the envelope is log-compressed, the picture is warped by probe motion and pulse, and scan
-converted. Everything else is done once.
+receiver noise are added, the envelope is log-compressed, the picture is warped by probe motion and pulse, and
+scan converted. Everything else is done once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bedside.runtime.synthetic import speckle
 from bedside.runtime.synthetic.anatomy import Preset, default_probe
 from bedside.runtime.synthetic.fan import Fan, Probe
 from bedside.runtime.synthetic.furniture import Overlay, scanner_overlay
-from bedside.runtime.synthetic.scene import F32, Mask, Truth, generator, lesion_truth
+from bedside.runtime.synthetic.scene import F32, Mask, Truth, check_frame, generator, lesion_truth
 from bedside.runtime.synthetic.tissue import CLASSES, LESIONS, Lesion, make_tissue
 
 _SWEEP = 0.11  # probe motion to each side, as a part of the opening
@@ -35,8 +36,8 @@ class UltrasoundScene:
         height: Of the frame, in pixels, at least 48.
         fps: Frames per second: how much moves from one frame to the next.
         seed: At least 0; same seed, same cine.
-        preset: Anatomy and probe: `abdomen` (curvilinear), `heart` (phased), `superficial` (linear), `phantom`
-            (curvilinear, even scatterers).
+        preset: Anatomy and probe: `abdomen` (curvilinear), `heart` (phased), `superficial` (linear),
+            `phantom` (curvilinear, even scatterers).
         lesions: Which lesions to put in; by default one or two drawn from the seed, none in the heart.
         lesion_size: Range of their radius, as a part of the depth.
         probe: Transducer; by default one that fits the preset.
@@ -64,6 +65,7 @@ class UltrasoundScene:
         furniture: bool = True,
         color: Color = "bgr",
     ) -> None:
+        check_frame(width, height, fps, color)
         self.width, self.height, self.fps, self.color = width, height, fps, color
         rng = generator(seed, f"ultrasound {preset}")
         self.probe = probe or default_probe(preset, rng)
@@ -71,6 +73,7 @@ class UltrasoundScene:
         margin_x, margin_y = (int(beside * width), int(0.05 * height)) if furniture else (0, 0)
         area = Rect(margin_x, margin_y, width - 2 * margin_x, height - 2 * margin_y)
         self._fan = Fan(self.probe, width, height, area, _SWEEP)
+        self.box = self._fan.box
         self.spacing_mm: tuple[float, float] | None = (self._fan.mm, self._fan.mm)
         if lesions is None:
             count = 0 if preset == "heart" else int(rng.integers(1, 3))
@@ -82,9 +85,13 @@ class UltrasoundScene:
         gain_db = tissue.gain_db
         if preset != "phantom":  # the sliders of the time-gain compensation are never set quite right
             sliders = generator(seed, "gain").normal(0, 1.0, 8)
-            gain_db = gain_db + np.interp(grid.depth, np.linspace(0, self.probe.depth_mm, 8), sliders)
+            ripple = np.interp(grid.depth, np.linspace(0, self.probe.depth_mm, 8), sliders)
+            gain_db = np.asarray(gain_db + ripple, np.float32)
         amplitude = np.power(10, (tissue.echo_db + gain_db) / 20).astype(np.float32)
-        axial, lateral = speckle.axial_sigma(self.probe, grid.sample_mm), speckle.lateral_sigma(self.probe, grid)
+        axial, lateral = (
+            speckle.axial_sigma(self.probe, grid.sample_mm),
+            speckle.lateral_sigma(self.probe, grid),
+        )
         shape = (grid.x.shape[0], grid.x.shape[1])
         scatter = generator(seed, "scatterers")
         echoes = speckle.insonify(speckle.scatterers(scatter, shape, 2), amplitude, axial, lateral)
@@ -101,32 +108,36 @@ class UltrasoundScene:
         self._phase = motion.uniform(0, 2 * math.pi, 5)
         self._beat_hz = motion.uniform(1.0, 1.4)
         self._base_x, self._base_y = (
-            a.astype(np.float32) for a in np.meshgrid(np.arange(self._fan.beams), np.arange(self._fan.samples))
+            a.astype(np.float32)
+            for a in np.meshgrid(np.arange(self._fan.beams), np.arange(self._fan.samples))
         )
         self._overlay = Overlay(np.zeros((height, width, 3), np.uint8), self._fan.box, color)
         if furniture:
-            self._overlay = scanner_overlay(width, height, self._fan, preset, color, generator(seed, "furniture"))
+            self._overlay = scanner_overlay(
+                width, height, self._fan, preset, color, generator(seed, "furniture")
+            )
 
     def envelope(self, index: int) -> F32:
-        """Detected echo amplitude before compression and warping, `(samples, beams) float32`, speckle mean about 0.89."""
+        """Detected amplitude before compression and warping, `(samples, beams)`; parenchyma is 1 rms."""
         start, _, _ = self._motion(index)
         return np.sqrt(self._power(index, start))
 
     def render(self, index: int, out: Pixels | None = None) -> Pixels:
         """See `Scene`."""
         start, shift, beat = self._motion(index)
-        level = np.asarray(cv2.log(self._power(index, start)))
+        level = np.asarray(cv2.log(self._power(index, start)), np.float32)
         np.multiply(level, self._per_neper, out=level)
         np.add(level, self._offset, out=level)
         np.clip(level, 0, 255, out=level)
-        polar = np.asarray(cv2.LUT(level.astype(np.uint8), self._gray_map))
-        polar = np.asarray(cv2.GaussianBlur(polar, (3, 3), sigmaX=0.7, sigmaY=0.7))  # the scanner's speckle reduction
-        polar = np.asarray(cv2.remap(polar, *self._warp(start, shift, beat), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-        fan = self._fan.scan_convert(polar)
+        polar = cv2.LUT(level.astype(np.uint8), self._gray_map)
+        polar = cv2.GaussianBlur(polar, (3, 3), sigmaX=0.7, sigmaY=0.7)  # the scanner's speckle reduction
+        map_x, map_y = self._warp(start, shift, beat)
+        polar = cv2.remap(polar, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fan = self._fan.scan_convert(np.asarray(polar, np.uint8))
         channels = 3 if self.color != "gray" else 1
         if out is None:
             out = np.empty((self.height, self.width, channels), np.uint8)
-        box = self._fan.box
+        box = self.box
         target = out[box.y : box.y1, box.x : box.x1]
         if channels == 3:
             cv2.cvtColor(fan, cv2.COLOR_GRAY2BGR, dst=target)
@@ -135,27 +146,37 @@ class UltrasoundScene:
         self._overlay.draw(out)
         return out
 
+    def label(self, index: int) -> str:
+        """See `Scene`."""
+        return self.name
+
     def truth(self, index: int) -> Truth:
         """See `Scene`."""
         start, shift, beat = self._motion(index)
-        warp = self._warp(start, shift, beat)
-        box = self._fan.box
+        map_x, map_y = self._warp(start, shift, beat)
+        box = self.box
         instances: list[tuple[int, Mask]] = []
         for lesion in self._tissue.lesions:
-            level = lesion.level[:, start : start + self._fan.beams]
-            level = cv2.remap(level, *warp, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            window = np.ascontiguousarray(lesion.level[:, start : start + self._fan.beams])
+            level = cv2.remap(window, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             pixels = np.zeros((self.height, self.width), np.bool_)
-            pixels[box.y : box.y1, box.x : box.x1] = np.asarray(self._fan.scan_convert(level)) > 0
+            pixels[box.y : box.y1, box.x : box.x1] = self._fan.scan_convert(np.asarray(level, np.float32)) > 0
             instances.append((CLASSES.index(lesion.kind), pixels))
         return lesion_truth(
-            label=self.name, classes=CLASSES, instances=instances, view=self._fan.view, spacing_mm=self.spacing_mm
+            label=self.name,
+            classes=CLASSES,
+            instances=instances,
+            view=self._fan.view,
+            spacing_mm=self.spacing_mm,
         )
 
     def _motion(self, index: int) -> tuple[int, float, float]:
-        """First beam of the panorama that is in the fan, the remaining fraction of a beam, and the pulse 0..1."""
+        """First beam of the panorama in the fan, the remaining fraction of a beam, and the pulse 0..1."""
         t, phase = index / self.fps, self._phase
         # Slow drift of the hand over seconds, a little tremor; the sum stays within -1..1.
-        sway = 0.68 * math.sin(2 * math.pi * t / 5.3 + phase[0]) + 0.27 * math.sin(2 * math.pi * t / 2.3 + phase[1])
+        sway = 0.68 * math.sin(2 * math.pi * t / 5.3 + phase[0]) + 0.27 * math.sin(
+            2 * math.pi * t / 2.3 + phase[1]
+        )
         sway += 0.04 * math.sin(2 * math.pi * t * 5.1 + phase[2])
         at = self._fan.grid.sweep * (1 + sway)
         start = min(int(at), 2 * self._fan.grid.sweep)
@@ -166,7 +187,8 @@ class UltrasoundScene:
         window = slice(start, start + self._fan.beams)
         turn = 2 * math.pi * index / self.fps / 9.0 + self._phase[4]
         first, second = (field[:, window] for field in self._fields)
-        echoes = np.asarray(cv2.addWeighted(first, math.cos(turn), second, math.sin(turn), 0.0))
+        mixed = cv2.addWeighted(first, math.cos(turn), second, math.sin(turn), 0.0)
+        echoes: F32 = np.asarray(mixed, np.float32)
         spare = self._noise.shape[1] - self._fan.beams
         begin = (index * 7919 + index // 3 * 31) % (spare + 1)
         echoes += self._noise[:, begin : begin + self._fan.beams]
@@ -190,7 +212,7 @@ class UltrasoundScene:
         """Thermal noise, amplified with depth like the echoes, `(D, 3 B, 2) float32`."""
         shape = (self._fan.samples, 3 * self._fan.beams)
         white = speckle.scatterers(generator(seed, "noise"), shape)
-        noise = np.asarray(cv2.GaussianBlur(white, (0, 0), sigmaX=0.5, sigmaY=axial))
+        noise: F32 = np.asarray(cv2.GaussianBlur(white, (0, 0), sigmaX=0.5, sigmaY=axial), np.float32)
         noise *= np.float32(math.sqrt(0.5) / float(noise.std()))
         depth = self._fan.grid.depth
         rise_db = 0.5 * self.probe.frequency_mhz * 2 * (depth - self.probe.depth_mm) / 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -137,10 +138,13 @@ class Watch:
                 self.seen.append(snapshot)
 
     def __enter__(self) -> Watch:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-4)  # threads take turns more often, in odder places
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        sys.setswitchinterval(self._interval)
         self._stop.set()
         self._thread.join(LONG)
         self.check()
@@ -302,14 +306,24 @@ def test_results_carry_what_the_source_knew() -> None:
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("policy", ["all", "latest"])
 def test_the_books_balance_at_every_moment(policy: Any, pooled: bool) -> None:
-    source = ArraySource(marked(3000), pooled=pooled)
+    looks: list[bool] = []
+
+    class Looking(ArraySource):
+        def read(self) -> Frame | None:
+            looks.append(stream.ledger.snapshot().balanced)
+            return super().read()
+
+    source = Looking(marked(3000), pooled=pooled)
     sink = Sink(durable=policy == "all", needs_frame=True)
-    stream = build(source, sinks=[sink], policy=policy)
-    with Watch(stream) as watch:
+    stream = build(
+        source, sinks=[sink], policy=policy, on_result=lambda _: looks.append(stream.ledger.snapshot().balanced)
+    )
+    with Watch(stream):
         summary = stream.run()
     assert summary.error is None
     assert summary.ledger.captured == 3000
-    assert len(watch.seen) > 2, "nobody looked"
+    assert len(looks) == 3001 + summary.ledger.processed
+    assert all(looks)
     assert set(summary.ledger.dropped) <= {"replaced"}
     assert summary.ledger.processed == summary.sinks[0].written + summary.sinks[0].dropped
     assert sink.marks == [r.seq % 256 for r in sink.results], "pixels of one frame with the result of another"
@@ -369,7 +383,7 @@ def test_latest_at_twice_the_possible_rate() -> None:
     assert ledger.processed + ledger.dropped["replaced"] == 1200
     assert 400 <= ledger.processed <= 800, "half of them can be processed"
     assert max(lag) <= 5, "a frame that is worked on is never much older than the newest"
-    assert len(watch.seen) > 100
+    assert len(watch.seen) > 10, "nobody looked"
     assert max(snapshot.in_flight for snapshot in watch.seen) <= 4
     assert all_returned(source.pool)
 
@@ -608,8 +622,14 @@ def test_a_blocked_sink_does_not_slow_a_live_stream(monkeypatch: pytest.MonkeyPa
         blocked.let_go.set()
 
 
-@pytest.mark.parametrize("where", ["open", "read", "close", "cancel"])
-@pytest.mark.parametrize("kind", [ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize(
+    ("where", "kind"),
+    [
+        *((where, ZeroDivisionError) for where in ("open", "read", "close", "cancel")),
+        # In `cancel` it would be raised on the caller's own thread, where it means what it says.
+        *((where, SystemExit) for where in ("open", "read", "close")),
+    ],
+)
 def test_a_bug_in_a_source_surfaces(where: str, kind: type[BaseException]) -> None:
     class Buggy(ArraySource):
         def _fail(self, what: str) -> None:
@@ -636,8 +656,6 @@ def test_a_bug_in_a_source_surfaces(where: str, kind: type[BaseException]) -> No
 
     sink = Sink()
     stream = build(Buggy(marked(2000)), sinks=[sink], on_result=lambda r: stream.stop() if r.seq == 30 else None)
-    if where == "cancel" and kind is SystemExit:
-        pytest.skip("raised on the caller's own thread, where it means what it says")
     with pytest.raises(kind):
         stream.run()
     closed(stream)
@@ -790,7 +808,7 @@ def test_stopping_while_a_driver_hangs(hangs_in: str, monkeypatch: pytest.Monkey
             thread.join(LONG)
     # The frame that it comes back with is let go, and changes no books.
     assert stream.ledger.snapshot() == summary.ledger
-    assert all_returned(source.pool)
+    assert source.pool is None or all_returned(source.pool)
     assert not source._opened
 
 

@@ -28,7 +28,7 @@ def shipped() -> Callable[[str], Path]:
 
 @pytest.fixture
 def make_dicom(tmp_path: Path) -> MakeDicom:
-    """Write a DICOM file: `pixels` as stored, `(H, W)`, `(H, W, 3)` or `(N, ...)`, or a list of encoded frames."""
+    """Write a DICOM file; `pixels` is `(H, W)`, `(H, W, 3)` or `(N, ...)` as stored, or encoded frames."""
     count = 0
 
     def make(

@@ -30,9 +30,7 @@ def palette(
     def tags(dataset: Dataset) -> None:
         dataset.PhotometricInterpretation = "PALETTE COLOR"
         for plane, name in enumerate(("Red", "Green", "Blue")):
-            setattr(
-                dataset, f"{name}PaletteColorLookupTableDescriptor", [len(entries) % 65536, first, bits]
-            )
+            setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [len(entries) % 65536, first, bits])
             column = np.ascontiguousarray(entries[:, plane])
             if column.dtype == np.uint8:
                 data = column.tobytes() if order == "<" else column.view("<u2").astype(">u2").tobytes()
@@ -64,7 +62,9 @@ def test_palettes(make_dicom: MakeDicom, syntax: Any, kind: str) -> None:
 
 def test_a_palette_maps_values_outside_of_it_to_its_ends(make_dicom: MakeDicom) -> None:
     entries = np.array([[10, 0, 0], [20, 0, 0]], np.uint16) * 257
-    decoded = shown(make_dicom(np.array([[0, 99, 100, 101, 4000]], np.uint16), tags=palette(entries, first=100)))
+    decoded = shown(
+        make_dicom(np.array([[0, 99, 100, 101, 4000]], np.uint16), tags=palette(entries, first=100))
+    )
     assert decoded[0, :, 0].tolist() == [10, 10, 10, 20, 20]
 
 

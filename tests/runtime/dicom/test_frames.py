@@ -137,7 +137,8 @@ def test_bands_have_their_colours(shipped: Find, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "suffix", ["", "_RLE", "_bigendian", "_expb", "_implicit", "_jp2klossless", "_jpeg_ls_lossless", "_padded"]
+    "suffix",
+    ["", "_RLE", "_bigendian", "_expb", "_implicit", "_jp2klossless", "_jpeg_ls_lossless", "_padded"],
 )
 def test_monochrome_is_the_same_in_every_lossless_syntax(shipped: Find, suffix: str) -> None:
     np.testing.assert_array_equal(picture(shipped(f"MR_small{suffix}.dcm")), picture(shipped("MR_small.dcm")))
@@ -151,7 +152,9 @@ def test_deflated_and_bit_packed_objects(shipped: Find) -> None:
     np.testing.assert_array_equal(mask, picture(shipped("liver_expb_1frame.dcm")))
 
 
-@pytest.mark.parametrize("name", ["examples_ybr_color.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "SC_rgb_dcmtk_+eb+cr.dcm"])
+@pytest.mark.parametrize(
+    "name", ["examples_ybr_color.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "SC_rgb_dcmtk_+eb+cr.dcm"]
+)
 def test_opencv_and_gdcm_give_the_same_jpeg(
     shipped: Find, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

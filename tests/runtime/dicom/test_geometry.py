@@ -81,8 +81,16 @@ def test_a_region_without_a_place_is_left_out(make_dicom: MakeDicom) -> None:
 
 @pytest.mark.parametrize(
     ("spatial", "data", "kind"),
-    [(1, 1, "b-mode"), (1, 2, "color-flow"), (1, 13, "other"), (2, 1, "m-mode"), (3, 3, "doppler")]
-    + [(4, 5, "doppler"), (4, 10, "other"), (0, 0, "other")],
+    [
+        (1, 1, "b-mode"),
+        (1, 2, "color-flow"),
+        (1, 13, "other"),
+        (2, 1, "m-mode"),
+        (3, 3, "doppler"),
+        (4, 5, "doppler"),
+        (4, 10, "other"),
+        (0, 0, "other"),
+    ],
 )
 def test_kinds_and_lengths(make_dicom: MakeDicom, spatial: int, data: int, kind: str) -> None:
     (found,), _, _ = read(make_dicom, region(0, 0, 9, 9, RegionSpatialFormat=spatial, RegionDataType=data))

@@ -30,7 +30,11 @@ def cine(make_dicom: MakeDicom, **attributes: Any) -> DicomFrames:
     ],
 )
 def test_where_the_rate_comes_from(
-    make_dicom: MakeDicom, attributes: dict[str, Any], fps: float | None, origin: str | None, stamps: list[Any]
+    make_dicom: MakeDicom,
+    attributes: dict[str, Any],
+    fps: float | None,
+    origin: str | None,
+    stamps: list[Any],
 ) -> None:
     with cine(make_dicom, **attributes) as frames:
         assert (frames.info.fps, frames.info.fps_origin) == (fps, origin)

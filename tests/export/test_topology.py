@@ -1,0 +1,124 @@
+from typing import Any
+
+import pytest
+
+from bedside.export.backend import keras
+from bedside.export.topology import head, leading, walk
+
+L = keras.layers
+SHAPE = (20, 20, 3)
+
+
+def sequential(*layers: Any, tail: tuple[Any, ...] = ()) -> Any:
+    return keras.Sequential([keras.Input(SHAPE), *layers, L.Flatten(), *(tail or (L.Dense(2, activation="softmax"),))])
+
+
+def functional(body: Any) -> Any:
+    pixels = keras.Input(SHAPE)
+    return keras.Model(pixels, L.Dense(2, activation="softmax")(L.Flatten()(body(pixels))))
+
+
+def nested(*layers: Any) -> Any:
+    return keras.Sequential(list(layers))
+
+
+LEADING = {
+    "rescaling": (lambda: sequential(L.Rescaling(1 / 255)), (0, 1)),
+    "rescaling with offset": (lambda: sequential(L.Rescaling(1 / 127.5, offset=-1)), (-1, 1)),
+    "functional": (lambda: functional(L.Rescaling(1 / 255)), (0, 1)),
+    "normalization": (lambda: sequential(L.Normalization(mean=[100.0] * 3, variance=[2500.0] * 3)), (-2, 3.1)),
+    "augmentation first": (lambda: sequential(L.RandomFlip(), L.RandomRotation(0.1), L.Rescaling(1 / 255)), (0, 1)),
+    "both": (lambda: sequential(L.Rescaling(1 / 255), L.Rescaling(2.0, offset=-1)), (-1, 1)),
+    "resized, in a nested model": (lambda: sequential(nested(L.Resizing(8, 8), L.Rescaling(1 / 255))), (0, 1)),
+    "first layer of a nested model": (
+        lambda: sequential(nested(L.RandomFlip()), nested(L.Rescaling(1 / 255), L.Conv2D(2, 3))),
+        (0, 1),
+    ),
+    "operators": (lambda: functional(lambda x: L.Conv2D(2, 3)(x / 127.5 - 1.0)), (-1, 1)),
+    "tf mode": (
+        lambda: functional(lambda x: L.Conv2D(2, 3)(keras.applications.mobilenet_v2.preprocess_input(x))),
+        (-1, 1),
+    ),
+    "caffe mode": (
+        lambda: functional(lambda x: L.Conv2D(2, 3)(keras.applications.resnet.preprocess_input(x))),
+        (-123.68, 151.061),
+    ),
+    "residual around the first convolution": (
+        lambda: functional(lambda x: (lambda s: L.Add()([s, L.Conv2D(3, 3, padding="same")(s)]))(L.Rescaling(1 / 255)(x))),
+        (0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEADING)
+def test_normalization_is_found(name: str) -> None:
+    make, (low, high) = LEADING[name]
+    found = leading(make(), SHAPE)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    assert found.plausible
+
+
+def test_none_is_found_where_there_is_none() -> None:
+    assert leading(sequential(L.Conv2D(2, 3)), SHAPE) is None
+    assert leading(sequential(L.BatchNormalization()), SHAPE) is None
+    # Behind the first convolution it says nothing of pixels.
+    assert leading(sequential(L.Conv2D(2, 3), L.Rescaling(1 / 255)), SHAPE) is None
+
+
+def test_two_differently_scaled_pictures_are_not_judged() -> None:
+    two = functional(lambda x: L.Concatenate()([L.Conv2D(1, 3)(x / 255.0), L.Conv2D(1, 3)(x - 1.0)]))
+    assert leading(two, SHAPE) is None
+
+
+@pytest.mark.parametrize("layer", [(2.0, -1.0), (1 / 65535, 0.0)])
+def test_ranges_that_are_none_for_pixels(layer: tuple[float, float]) -> None:
+    found = leading(sequential(L.Rescaling(layer[0], offset=layer[1])), SHAPE)
+    assert found is not None
+    assert not found.plausible
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.flatten, self.dense = L.Flatten(), L.Dense(2)
+
+    def call(self, pixels: Any) -> Any:
+        return self.dense(self.flatten(pixels))
+
+
+def test_subclassed_models_are_not_looked_into() -> None:
+    assert leading(Subclassed(), SHAPE) is None
+    assert head(Subclassed()) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [
+        ((L.Dense(2, activation="softmax"),), "softmax"),
+        ((L.Dense(2),), "linear"),
+        ((L.Dense(2, activation="sigmoid"),), "sigmoid"),
+        ((L.Dense(2, activation="relu"),), "unknown"),
+        ((L.Dense(2), L.Softmax()), "softmax"),
+        ((L.Dense(2), L.Activation("softmax"), L.Dropout(0.1)), "softmax"),
+        ((L.Dense(2), L.Activation("linear")), "linear"),
+        ((L.Dense(2), L.Reshape((2,))), "linear"),
+        ((L.Dense(2), L.BatchNormalization()), "unknown"),
+    ],
+)
+def test_last_activation(tail: tuple[Any, ...], kind: str) -> None:
+    fresh = tuple(type(layer).from_config(layer.get_config()) for layer in tail)
+    assert head(sequential(tail=fresh)) == kind
+
+
+def test_last_activation_of_operators_and_nested_models() -> None:
+    pixels = keras.Input(SHAPE)
+    logits = L.Dense(2)(L.Flatten()(pixels))
+    assert head(keras.Model(pixels, keras.ops.softmax(logits))) == "softmax"
+    assert head(keras.Model(pixels, keras.ops.sigmoid(logits))) == "sigmoid"
+    assert head(sequential(tail=(nested(L.Dense(4), L.Dense(2, activation="softmax")),))) == "softmax"
+
+
+def test_walk_reaches_nested_layers() -> None:
+    inner = L.Rescaling(1 / 255, name="inner")
+    assert "inner" in [layer.name for layer in walk(sequential(nested(inner)))]
