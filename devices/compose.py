@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ import msgspec
 
 from bedside.devices.sinks import make_sink
 from bedside.devices.sources import Looped, Paced, open_source
-from bedside.devices.sources.uri import CaptureOptions
+from bedside.devices.sources.options import CaptureOptions
+from bedside.devices.sources.uri import parse_uri
 from bedside.devices.starters import resolve
 from bedside.runtime import engines
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import SessionOptions
+from bedside.runtime.errors import UsageError
 from bedside.runtime.geometry import Rect
 from bedside.runtime.loading import Loaded, open_session
 from bedside.runtime.mailbox import Policy
@@ -89,22 +92,27 @@ def check_outputs(spec: PipelineSpec) -> None:
     Raises:
         UsageError: A sink has the file of the bundle, of the source, or of another sink.
     """
-    taken = {os.path.realpath(resolve(spec.bundle)): "the bundle"}
     source = parse_uri(spec.source)
+    taken = {_real(resolve(spec.bundle)): "the bundle"}
     if source.scheme == "path":
-        taken[os.path.realpath(source.target)] = "the source"
+        taken.setdefault(_real(Path(source.target)), "the source")
     for uri in spec.sinks:
-        scheme, _, path = uri.partition(":")
-        if scheme not in ("jsonl", "video") or not Path(path).expanduser().is_file() and path in ("", "-"):
+        scheme, _, rest = uri.partition(":")
+        path = _real(Path(rest))
+        # Two sinks may share a device, such as /dev/null.
+        if scheme == "null" or (path.exists() and not path.is_file()):
             continue
-        real = os.path.realpath(Path(path).expanduser())
-        if real in taken and not _is_special(real):
-            raise UsageError(f"would write over {taken[real]}", where=f"sink {uri!r}", hint="choose another path")
-        taken[real] = f"the sink {uri!r}"
+        if path in taken:
+            hint = "give every sink a file of its own"
+            raise UsageError(f"would write over {taken[path]}", where=f"sink {uri!r}", hint=hint)
+        taken[path] = f"the sink {uri!r}"
 
 
-def _is_special(path: str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path)
+def _real(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path.expanduser()))
+    except (RuntimeError, ValueError):  # no such user, a NUL character: whoever opens it says so
+        return path
 
 
 def load(bundle: Bundle, spec: PipelineSpec) -> Loaded:
@@ -155,9 +163,9 @@ class Stream:
     ) -> None:
         clock = clock or MonotonicClock()
         self.spec = spec
-        check_outputs(spec)
         made = [make_sink(uri) for uri in spec.sinks]
         source = build_source(spec, clock)
+        check_outputs(spec)
         with open_bundle(resolve(spec.bundle)) as bundle:
             self.manifest = bundle.manifest
             self.digest = bundle.digest

@@ -84,7 +84,7 @@ def _what_ran(report: RunReport) -> Html:
     s = report.summary
     source = s.get("source") or {}
     where = f"{source.get('name', '')} ({source.get('width')} x {source.get('height')} pixels"
-    where += f", {html.number(source['fps'])} frames/s)" if source.get("fps") else ")"
+    where += f", {source['fps']:.4g} frames/s)" if source.get("fps") else ")"
     engine = " ".join(str(s[key]) for key in ("engine", "engine_version") if s.get(key))
     threads = s.get("threads")
     pairs: list[tuple[str, Content]] = [
@@ -160,7 +160,7 @@ def _latency(report: RunReport) -> Html:
         "Latency in ms",
         html.table(("stage", *columns, "samples"), rows, numeric=range(1, len(columns) + 2)),
         html.note(
-            "From p90 on these are upper bounds at 0.99 confidence (MLPerf's early-stopping rule), one is "
+            "From p90 on these are upper bounds at 0.99 confidence (MLPerf's early-stopping rule), each "
             f"given only where the samples carry it ({needs}); {html.MISSING} means: too few to say."
         ),
         html.details("What the stages are", explained),

@@ -178,6 +178,12 @@ def check_frame(header: Header, data: bytes) -> Codestream | None:
             f"the DICOM header says {header.columns}x{header.rows}x{header.samples}",
             where=header.path,
         )
+    if not 1 <= found.precision <= header.bits_allocated:
+        # GDCM writes samples of the codestream's size into a buffer of the header's.
+        raise FrameError(
+            f"the codestream has {found.precision} bits per sample, the DICOM header {header.bits_allocated}",
+            where=header.path,
+        )
     if not found.complete:
         raise FrameError("truncated frame: the codestream has no end marker", where=header.path)
     return found

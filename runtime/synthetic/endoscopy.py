@@ -63,7 +63,7 @@ class EndoscopyScene:
         self.width, self.height, self.fps, self.color = width, height, fps, color
         rng = generator(seed, "endoscopy")
         self._phase = rng.uniform(0, 2 * math.pi, 8)
-        self._bend = rng.uniform(0.1, 0.24), rng.uniform(0, 2 * math.pi)
+        self._bend = rng.uniform(0.06, 0.16), rng.uniform(0, 2 * math.pi)
         self._start = rng.uniform(0.5, LENGTH - 7.3)
         self._lumen = Lumen(_HALF_ANGLE)
         relief = folds(generator(seed, "folds"))
@@ -87,7 +87,7 @@ class EndoscopyScene:
         y = (np.arange(self._inner[1], dtype=np.float32) + 0.5)[:, None] / self._inner[1] * 2 - 1
         x = x * np.float32(wide / tall)
         round_ = rng.random() < 0.4
-        reach = math.hypot(1.0, 0.62) if not round_ else 1.06  # to the corners of the picture
+        reach = 1.06 if round_ else math.hypot(wide / tall, 0.62)  # to the corners of the picture
         self._ray = np.ascontiguousarray(np.arctan2(*np.broadcast_arrays(y, x)) % (2 * math.pi), np.float32)
         ring = np.hypot(x, y) / np.float32(reach)
         angle = ring * np.float32(_HALF_ANGLE)

@@ -213,7 +213,7 @@ def test_a_change_of_size_is_adopted_where_that_is_allowed() -> None:
 
 
 @pytest.mark.fault("S3")
-@pytest.mark.parametrize("bad", [None, np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3), np.uint16)])
+@pytest.mark.parametrize("bad", [None, np.zeros((4, 6), np.uint8), np.zeros((4, 6, 4, 3), np.uint8)])
 def test_a_frame_that_cannot_be_decoded_costs_no_buffer(bad: Any) -> None:
     grabber = PooledGrabber("clip", (4, 6, 3), adopt_size=False)
     for _ in range(30):
