@@ -29,6 +29,7 @@ READABLE_HEIGHT = 480
 #: The canvas is at least this wide; a narrower picture stands in its middle.
 READABLE_WIDTH = 480
 _MAX_ENLARGED = 16
+_MAX_BUFFERS = 16
 _BARS = 3
 # Heights in units of a small capital.
 _HEIGHT = 11.2
@@ -64,7 +65,7 @@ class Overlay:
         self._blank[:] = _STRIP
         self._letters = Lettering(_STRIP)
         self._shape = (height, width)
-        self._scratch: Pixels = np.empty((0, 0, 3), np.uint8)
+        self._buffers: dict[tuple[int, int, int], Pixels] = {}
 
     def draw(self, frame: Frame, result: Result) -> Pixels:
         """The frame with its result.
@@ -100,19 +101,31 @@ class Overlay:
         if source.shape == target.shape:
             np.copyto(target, source)
             return
-        # Down to a half, linear interpolation sees every pixel, and costs a tenth of averaging areas.
-        method = cv2.INTER_AREA if target.shape[0] * 2 < height else cv2.INTER_LINEAR
-        cv2.resize(source, (target.shape[1], target.shape[0]), dst=target, interpolation=method)
+        # Averaging areas is fast at exactly a half, and ten times slower at any other factor; down to a half,
+        # linear interpolation sees every pixel.
+        high, wide = target.shape[:2]
+        while source.shape[0] >= 2 * high and source.shape[1] >= 2 * wide:
+            half = (source.shape[1] // 2, source.shape[0] // 2)
+            smaller = self._buffer((half[1], half[0], 3))
+            cv2.resize(source, half, dst=smaller, interpolation=cv2.INTER_AREA)
+            source = smaller
+        cv2.resize(source, (wide, high), dst=target, interpolation=cv2.INTER_LINEAR)
 
     def _as_bgr(self, frame: Frame) -> Pixels:
         if frame.color == "bgr":
             return frame.pixels
-        shape = (*frame.pixels.shape[:2], 3)
-        if self._scratch.shape != shape:
-            self._scratch = np.empty(shape, np.uint8)
+        converted = self._buffer((frame.pixels.shape[0], frame.pixels.shape[1], 3))
         code = cv2.COLOR_GRAY2BGR if frame.color == "gray" else cv2.COLOR_RGB2BGR
-        cv2.cvtColor(frame.pixels, code, dst=self._scratch)
-        return self._scratch
+        cv2.cvtColor(frame.pixels, code, dst=converted)
+        return converted
+
+    def _buffer(self, shape: tuple[int, int, int]) -> Pixels:
+        """One of a few buffers that are kept from frame to frame."""
+        if shape not in self._buffers:
+            if len(self._buffers) >= _MAX_BUFFERS:  # a stream whose size keeps changing
+                self._buffers.clear()
+            self._buffers[shape] = np.empty(shape, np.uint8)
+        return self._buffers[shape]
 
     def _draw_strip(self, result: Result) -> None:
         u, colour = self._unit, _KINDS[result.outcome]
@@ -185,9 +198,11 @@ class Overlay:
         x = letters.put(self._strip, " old", x, baseline, capital, _DIM)
         shown = result.result if result.outcome is Outcome.OK else None
         if isinstance(shown, Classification) and shown.smoothing is not None:
-            text = f"smoothed over {shown.smoothing.frames}"
-            if x + 2 * u + letters.width(text, u) < self.size[0] // 2:
-                letters.put_number(self._strip, text, x + 2 * u, baseline, u, _DIM)
+            room = self.size[0] // 2 - 2 * u - (x + 2 * u)
+            for text in (f"smoothed over {shown.smoothing.frames}", "smoothed"):
+                if letters.number_width(text, u) <= room:
+                    letters.put_number(self._strip, text, x + 2 * u, baseline, u, _DIM)
+                    break
 
     def _draw_small_print(self, result: Result, left: int, right: int) -> None:
         letters, u = self._letters, self._unit

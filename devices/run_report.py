@@ -160,8 +160,8 @@ def _latency(report: RunReport) -> Html:
         "Latency in ms",
         html.table(("stage", *columns, "samples"), rows, numeric=range(1, len(columns) + 2)),
         html.note(
-            "From p90 on these are upper bounds at 0.99 confidence (MLPerf's early-stopping rule), each "
-            f"given only where the samples carry it ({needs}); {html.MISSING} means: too few to say."
+            "From p90 on these are upper bounds at 0.99 confidence (MLPerf's early-stopping rule), each"
+            f" given only where the samples carry it ({needs}); {html.MISSING} means: too few to say."
         ),
         html.details("What the stages are", explained),
     )

@@ -93,10 +93,12 @@ class Augmenter:
         r = self._ranges
         channels = pixels.shape[2]
         if channels == 3 and (r.hue or r.saturation):
-            hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV).astype(np.float32)
-            hsv[..., 0] = (hsv[..., 0] + rng.uniform(-1, 1) * r.hue / 2.0) % 180.0
-            hsv[..., 1] *= 1.0 + rng.uniform(-1, 1) * r.saturation
-            pixels = cv2.cvtColor(_uint8(hsv), cv2.COLOR_HSV2RGB).astype(np.uint8, copy=False)
+            turn = round(rng.uniform(-1, 1) * r.hue / 2.0)  # OpenCV has 180 steps for 360 degrees
+            codes = np.arange(256)
+            saturation = codes * (1.0 + rng.uniform(-1, 1) * r.saturation)
+            table = _uint8(np.column_stack([(codes + turn) % 180, saturation, codes]))
+            hsv = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV), table.reshape(1, 256, 3))
+            pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.uint8, copy=False)
         if channels == 3 and rng.random() < r.gray:
             luma = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
             pixels = np.repeat(luma[:, :, np.newaxis], 3, axis=2).astype(np.uint8, copy=False)
@@ -110,7 +112,7 @@ class Augmenter:
         codes = np.arange(256, dtype=np.float32)
         tone = 255.0 * (np.clip((codes - mean) * contrast + mean + brightness, 0, 255) / 255.0) ** gamma
         table = _uint8(tone[:, np.newaxis] * tint[np.newaxis, :])
-        return np.stack([table[pixels[..., c], c] for c in range(channels)], axis=-1)
+        return _channels(cv2.LUT(pixels, table.reshape(1, 256, channels)), pixels)
 
     def _optics(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         r = self._ranges
@@ -120,7 +122,8 @@ class Augmenter:
         level = rng.random() * r.noise
         if level > 0.5:  # Below half a grey level rounding takes it away.
             shape = pixels.shape if rng.random() < 0.5 else (*pixels.shape[:2], 1)
-            pixels = _uint8(pixels + rng.normal(0.0, level, shape))
+            grain = np.float32(level) * rng.standard_normal(shape, np.float32)
+            pixels = _uint8(pixels.astype(np.float32) + grain)
         if rng.random() < r.jpeg:
             quality = int(rng.integers(*_JPEG_QUALITY))
             _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

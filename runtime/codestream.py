@@ -35,6 +35,7 @@ class Codestream(msgspec.Struct, frozen=True):
         complete: Whether its end marker was found.
         colors: What a JPEG says of its three components: `jfif` (YCbCr by the JFIF marker), `ycc` (YCbCr by
             Adobe's), `rgb` (by Adobe's, or by their names R, G, B), `contradiction`, or `unmarked`.
+        sound: False where a marker has a value that its standard does not know.
     """
 
     width: int
@@ -43,6 +44,7 @@ class Codestream(msgspec.Struct, frozen=True):
     precision: int
     complete: bool
     colors: Colors = "unmarked"
+    sound: bool = True
 
 
 def parse_jpeg(data: bytes) -> Codestream | None:
@@ -58,6 +60,7 @@ def parse_jpeg(data: bytes) -> Codestream | None:
         return None
     found: Codestream | None = None
     jfif = ycc = rgb = complete = False
+    sound = True
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -74,8 +77,10 @@ def parse_jpeg(data: bytes) -> Codestream | None:
             return None
         if marker == _APP0 and segment.startswith(b"JFIF"):
             jfif = True
+            sound = sound and segment[5:6] == b"\1"  # major version
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
             ycc, rgb = ycc or segment[11] == 1, rgb or segment[11] == 0
+            sound = sound and segment[11] <= 2
         elif marker in _SOF and len(segment) >= 6:
             height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
             found = Codestream(width, height, segment[5], segment[0], complete=False)
@@ -86,7 +91,7 @@ def parse_jpeg(data: bytes) -> Codestream | None:
     colors: Colors = "jfif" if jfif else "ycc" if ycc else "rgb" if rgb else "unmarked"
     if rgb and colors != "rgb":
         colors = "contradiction"
-    return msgspec.structs.replace(found, complete=complete, colors=colors)
+    return msgspec.structs.replace(found, complete=complete, colors=colors, sound=sound)
 
 
 def parse_jpeg2000(data: bytes) -> Codestream | None:

@@ -16,6 +16,11 @@ from bedside.runtime.protocols import Sink, SourceInfo
 from bedside.runtime.result import Result
 
 
+#: Unwritten results per sink; with pixels, eight 1080p frames are 50 MB.
+DEPTH = 64
+DEPTH_PIXELS = 8
+
+
 class DeliverySummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of the results that one sink was offered."""
 
@@ -39,14 +44,15 @@ class Delivery:
         sink: What to run.
         wait: Whether a full queue makes the caller wait (a durable sink behind a recording) instead of losing
             the result.
-        depth: Results that may be unwritten. A sink that wants pixels holds that many frames.
+        depth: Results that may be unwritten; None for `DEPTH`, or `DEPTH_PIXELS` where the sink holds the frames
+            too.
     """
 
-    def __init__(self, sink: Sink, *, wait: bool, depth: int = 64) -> None:
+    def __init__(self, sink: Sink, *, wait: bool, depth: int | None = None) -> None:
         self.sink = sink
         self.wait = wait
         self.error: SinkError | None = None
-        self._depth = depth
+        self._depth = depth or (DEPTH_PIXELS if sink.needs_frame else DEPTH)
         self._queue: deque[tuple[Result, Frame | None]] = deque()
         self._changed = threading.Condition()
         self._written = 0

@@ -1,4 +1,4 @@
-"""OpenCV without its chatter."""
+"""OpenCV, and the FFmpeg inside it, without their chatter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import cv2
 _LOGGING: Any = getattr(cv2.utils, "logging", cv2)
 _SILENT = 0  # LOG_LEVEL_SILENT, which version 4 does not name
 
+# OpenCV reads this once, when the first video of the process is read or written; AV_LOG_QUIET.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV, and the FFmpeg inside it, from writing to the terminal; failures become errors anyway.
+    """Keep OpenCV from writing to the terminal; failures become errors anyway.
 
-    OpenCV's log level is one for the process: it is put back on leaving. FFmpeg's is read once, from the
-    environment, when the first video is opened.
+    The log level is one for the process, and put back on leaving.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     before = _LOGGING.getLogLevel()
     _LOGGING.setLogLevel(_SILENT)
     try:

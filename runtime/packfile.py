@@ -38,7 +38,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Frozen, and refuses unknown keys."""
 
 
-class ModelSection(_Strict):
+class ModelSection(_Strict, frozen=True):
     """`[model]`.
 
     Attributes:
@@ -53,7 +53,7 @@ class ModelSection(_Strict):
     golden: tuple[str, ...] = ()
 
 
-class DecodeSection(_Strict):
+class DecodeSection(_Strict, frozen=True):
     """`[decode]`: how the outputs are read; absent for outputs that are handed on undecoded.
 
     Attributes:
@@ -69,7 +69,7 @@ class DecodeSection(_Strict):
     scores: Literal["probabilities", "logits"] = "probabilities"
 
 
-class PackFile(_Strict):
+class PackFile(_Strict, frozen=True):
     """The whole file."""
 
     name: Name
@@ -97,7 +97,8 @@ def read_packfile(path: Path) -> PackFile:
         return msgspec.toml.decode(path.read_bytes(), type=PackFile)
     except OSError as error:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
+        # ValueError: no UTF-8, or an integer of thousands of digits.
         raise RecipeError(str(error), where=str(path), hint="the README lists the keys of a pack file") from None
 
 
@@ -117,6 +118,8 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
         raise RecipeError(f"a {model.suffix or 'nameless'} file", where=str(model), hint="pack takes .tflite and .onnx")
     fmt: Format = "tflite" if kind == "tflite" else "onnx"
     try:
+        if model.exists() and not model.is_file():
+            raise RecipeError("is no regular file", where=str(model))
         if model.stat().st_size > _MAX_MODEL:
             raise RecipeError(f"larger than {_MAX_MODEL} bytes", where=str(model))
         data = model.read_bytes()
@@ -159,6 +162,9 @@ def _decode(packfile: PackFile, folder: Path) -> Decode:
         raise RecipeError("task is classification, but there is no [decode]", hint="add [decode] with labels")
     if section is None:
         return RawDecode()
+    if packfile.task != "classification":
+        hint = 'set task = "classification", or leave [decode] out'
+        raise RecipeError(f"[decode] reads class scores, but task is {packfile.task!r}", hint=hint)
     labels = section.labels
     if section.labels_file is not None:
         if labels:
@@ -166,8 +172,8 @@ def _decode(packfile: PackFile, folder: Path) -> Decode:
         path = folder / section.labels_file
         try:
             labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot be read: {error}", where=str(path)) from None
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL character in the name
+            raise RecipeError(f"cannot be read: {_reason(error)}", where=str(path)) from None
     return ClassificationDecode(labels=labels, output=section.output, scores=section.scores)
 
 
@@ -176,11 +182,15 @@ def _picture(path: Path) -> GoldenInput:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error) as error:
-        raise RecipeError(f"cannot be read: {error}", where=str(path)) from None
+    except (OSError, ValueError, cv2.error) as error:
+        raise RecipeError(f"cannot be read: {_reason(error)}", where=str(path)) from None
     if pixels is None:
         raise RecipeError("is no picture", where=str(path))
     return GoldenInput(pixels, "bgr")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _card(packfile: PackFile, file: str) -> str:

@@ -36,7 +36,7 @@ from bedside.runtime.bundle.manifest import (
     VariantGolden,
 )
 from bedside.runtime.bundle.reader import dump_npy
-from bedside.runtime.bundle.rules import check
+from bedside.runtime.bundle.rules import check, check_input
 from bedside.runtime.bundle.writer import file_ref
 from bedside.runtime.engines.protocol import Array, Session, SessionOptions
 from bedside.runtime.errors import BedsideError, BundleError, EngineError
@@ -176,6 +176,10 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
         members[name] = data
         return file_ref(name, data)
 
+    try:
+        check_input(f"models.{role}.input", draft.input)
+    except ValueError as error:
+        raise BundleError(str(error)) from None
     preprocess = Preprocessor(draft.input)
     samples: list[Array] = []
     frames: list[FrameGolden] = []
@@ -189,7 +193,14 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
         samples += list(draft.samples)
     if not samples:
         raise BundleError("no golden sample: give at least one frame or engine input", where=f"models.{role}")
-    stacked = np.stack(samples).astype(draft.input.dtype, copy=False)
+    for sample in samples:
+        if sample.shape != draft.input.shape[1:] or sample.dtype != draft.input.dtype:
+            raise BundleError(
+                f"a golden sample is {list(sample.shape)} {sample.dtype}, the input "
+                f"{list(draft.input.shape[1:])} {draft.input.dtype}",
+                where=f"models.{role}",
+            )
+    stacked = np.stack(samples)
     engine_golden = EngineGolden(input=put(f"golden/{role}-input.npy", dump_npy(stacked)))
 
     variants: list[Variant] = []
@@ -254,7 +265,9 @@ def run_samples(
 
 
 def _record(v: VariantDraft, samples: Array) -> tuple[tuple[npt.NDArray[np.float32], ...], Any, Any]:
-    native = engines.preference(v.format)[0]
+    here = [e for e in engines.preference(v.format) if engines.status(e).available]
+    # Where there is none, the first says what to install.
+    native = here[0] if here else engines.preference(v.format)[0]
     session = engines.compile_model(native, v.data, v.format, SessionOptions())
     try:
         tensor = session.inputs[0]

@@ -23,9 +23,9 @@ class _Header(msgspec.Struct):
 def read_results(path: str | Path) -> Iterator[Result]:
     """The results of a file, in the order they were written.
 
-    A record that a power cut tore off at the end is left out: a last line that ends before its newline, or that
-    has NUL bytes, which is how a file system shows blocks that never reached the disk. Every other line has to be
-    a whole record.
+    A record that a power cut tore off at the end is left out: a last line that ends before its newline, or
+    that has NUL bytes, which is how a file system shows blocks that never reached the disk. Every other line
+    has to be a whole record.
 
     Args:
         path: Written by the sink `jsonl`.
@@ -34,8 +34,8 @@ def read_results(path: str | Path) -> Iterator[Result]:
         One result per line.
 
     Raises:
-        SourceError: The file cannot be read, or a line is damaged, or was written by a later version; the number
-            of the line is named. Results in front of it have been yielded.
+        SourceError: The file cannot be read, or a line is damaged, or was written by a later version; the
+            number of the line is named. Results in front of it have been yielded.
     """
     decoder = msgspec.json.Decoder(Result)
     try:

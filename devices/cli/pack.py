@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bedside.devices.cli.output import print_json, print_line, size
 from bedside.runtime.bundle.writer import write_bundle
+from bedside.runtime.errors import BundleError, RecipeError
 from bedside.runtime.packfile import draft_from, read_packfile
 from bedside.runtime.packing import build
 
@@ -23,8 +24,12 @@ def run(args: argparse.Namespace) -> int:
     """Record goldens on this host and write the bundle."""
     packfile = read_packfile(args.manifest)
     draft = draft_from(packfile, args.manifest.parent, args.model)
-    manifest, members = build(draft)
-    digest = write_bundle(args.output, manifest, members)
+    try:
+        manifest, members = build(draft)
+        digest = write_bundle(args.output, manifest, members)
+    except BundleError as error:
+        # Nothing was damaged: what contradicts the rules of a bundle was written by hand.
+        raise RecipeError(error.what, where=str(args.manifest)) from None
     variant = manifest.main.variants[0]
     tolerance = manifest.main.golden.variants[0].tolerance
     if args.json:

@@ -19,10 +19,10 @@ from bedside.runtime.opencv import quiet_opencv
 from bedside.runtime.protocols import SourceInfo
 from bedside.runtime.result import Result
 
-#: Larger pictures are made smaller. Encoding VP8 costs about 50 ns of processor time per pixel (OpenCV passes
-#: no speed option on, opencv #24570): 26 ms for this many, with which one core keeps up at 30 frames a
-#: second.
-MAX_PIXELS = 960 * 540
+#: Larger pictures are made smaller. Encoding VP8 costs about 60 ns of processor time per pixel, strip
+#: included (OpenCV passes no speed option on, opencv #24570): 28 ms for this many, with which one core keeps
+#: up at 30 frames a second.
+MAX_PIXELS = 800 * 450
 
 #: A video stops when the disk has less than this left: results are worth more than pictures of them.
 RESERVE_BYTES = 32 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, MutableSequence
 from pathlib import Path
@@ -63,10 +64,9 @@ def _from_keras(graph: Any) -> onnx.ModelProto:
     signature = [tf.TensorSpec(graph.inputs[0].shape, graph.inputs[0].dtype, name=_PIXELS)]
 
     scores = tf.function(lambda pixels: {OUTPUT: graph(pixels, training=False)}, input_signature=signature)
-    # tf2onnx numbers helper tensors with a counter of the process; the same model must give the same bytes.
-    tf2onnx.utils.INTERNAL_NAME = 1
     proto: onnx.ModelProto = tf2onnx.convert.from_function(scores, input_signature=signature, opset=OPSET)[0]
     _bind_captures(proto, scores.get_concrete_function().graph.captures)
+    _renumber(proto)
     return proto
 
 
@@ -79,6 +79,30 @@ def _bind_captures(proto: onnx.ModelProto, captures: Iterable[tuple[Any, Any]]) 
     for entry in [i for i in proto.graph.input if i.name in held]:
         proto.graph.initializer.append(numpy_helper.from_array(held[entry.name].numpy(), entry.name))
         proto.graph.input.remove(entry)
+
+
+def _renumber(proto: onnx.ModelProto) -> None:
+    """Number tf2onnx's helper tensors by their place in the graph, so that the same model gives the same bytes.
+
+    It numbers them with a counter of the process (`Relu__17`), and names the graph after the traced function.
+    """
+    graph, numbers = proto.graph, dict[str, int]()
+    graph.name, graph.doc_string, proto.doc_string = "bedside", "", ""
+
+    def renamed(name: str) -> str:
+        base, mark, rest = name.partition("__")
+        digits = re.match(r"\d+", rest)
+        if not mark or digits is None:
+            return name
+        number = numbers.setdefault(digits[0], len(numbers))
+        return f"{base}__{number}{rest[digits.end() :]}"
+
+    for node in graph.node:
+        node.name = renamed(node.name)
+        for names in (node.input, node.output):
+            names[:] = [renamed(name) for name in names]
+    for value in (*graph.initializer, *graph.value_info):
+        value.name = renamed(value.name)
 
 
 def _quantize(proto: onnx.ModelProto, calibration: npt.NDArray[np.uint8]) -> onnx.ModelProto:

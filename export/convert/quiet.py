@@ -9,7 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 #: Loggers that report progress nobody asked for.
 _LOGGERS = ("tensorflow", "absl", "tf2onnx", "keras", "onnxruntime")
@@ -29,7 +29,14 @@ def quiet() -> Iterator[Callable[[], str]]:
         if stream is not None:
             stream.flush()
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryFile() as sink,
+        # Python's own streams need not be the descriptors: notebooks and test runners put others there.
+        os.fdopen(os.dup(sink.fileno()), "w", encoding="utf-8", errors="replace") as text,
+        redirect_stdout(text),
+        redirect_stderr(text),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         saved = {fd: os.dup(fd) for fd in (1, 2)}
         try:
@@ -39,13 +46,11 @@ def quiet() -> Iterator[Callable[[], str]]:
                 logging.getLogger(name).setLevel(logging.ERROR)
 
             def written() -> str:
+                text.flush()
                 return os.pread(sink.fileno(), 1 << 20, 0).decode(errors="replace")
 
             yield written
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
             for fd, copy in saved.items():
                 os.dup2(copy, fd)
                 os.close(copy)

@@ -24,7 +24,10 @@ DRAWN: tuple[SplitName, ...] = ("holdout", "validation")
 
 
 class Fractions(msgspec.Struct, frozen=True):
-    """What share of each class's items is wanted outside the training split."""
+    """What share of each class's items is wanted outside the training split.
+
+    Items that are fixed in the training split are not counted.
+    """
 
     holdout: float
     validation: float
@@ -166,15 +169,17 @@ def _draw(
         label: sorted((g for g in groups if g not in assigned and per_group[g][label]), key=order.__getitem__)
         for label in range(classes)
     }
+    # What is pinned to training (drawn frames, say) does not make the other splits larger.
+    pinned = {group for group, split in assigned.items() if split == "train"}
+    totals = [sum(n[c] for g, n in per_group.items() if g not in pinned) for c in range(classes)]
     for label in sorted(free_of, key=lambda c: (len(free_of[c]), c)):
         free = [g for g in free_of[label] if g not in assigned]
-        total = sum(counts[label] for counts in per_group.values())
         for position, split in enumerate(draw):
             have = sum(per_group[g][label] for g, s in assigned.items() if s == split)
             needy = [
                 s for s in (*draw[position + 1 :], "train") if not _present(label, s, assigned, per_group)
             ]
-            picked = _pick(free, per_group, label, fractions.of(split) * total - have, len(needy), have == 0)
+            picked = _pick(free, per_group, label, fractions.of(split) * totals[label] - have, len(needy), have == 0)
             for group in picked:
                 assigned[group] = split
             free = [g for g in free if g not in assigned]

@@ -39,7 +39,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """Frozen, and refuses unknown keys."""
 
 
-class FileRef(_Strict, kw_only=True):
+class FileRef(_Strict, frozen=True, kw_only=True):
     """A member of the container, by content."""
 
     file: Annotated[str, Meta(max_length=96)]
@@ -47,14 +47,14 @@ class FileRef(_Strict, kw_only=True):
     bytes: Annotated[int, Meta(ge=1, le=1 << 30)]
 
 
-class Quantization(_Strict, kw_only=True):
+class Quantization(_Strict, frozen=True, kw_only=True):
     """Affine quantization, per tensor: `real = scale * (q - zero_point)` (TFLite quantization specification)."""
 
     scale: Annotated[float, Meta(gt=0.0)]
     zero_point: Annotated[int, Meta(ge=-32768, le=32767)] = 0
 
 
-class TensorSpec(_Strict, kw_only=True):
+class TensorSpec(_Strict, frozen=True, kw_only=True):
     """One tensor at the border of a model file. `shape` includes the batch of 1."""
 
     name: Annotated[str, Meta(max_length=512)]
@@ -63,14 +63,14 @@ class TensorSpec(_Strict, kw_only=True):
     quantization: Quantization | None = None
 
 
-class Normalization(_Strict, kw_only=True):
+class Normalization(_Strict, frozen=True, kw_only=True):
     """`real = (pixel - mean) / std`, per channel or one value for all, pixel in 0..255."""
 
     mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4)]
     std: Annotated[tuple[Annotated[float, Meta(gt=0.0)], ...], Meta(min_length=1, max_length=4)]
 
 
-class InputSpec(_Strict, kw_only=True):
+class InputSpec(_Strict, frozen=True, kw_only=True):
     """What a captured frame becomes before it enters the engine.
 
     Attributes:
@@ -107,7 +107,7 @@ class InputSpec(_Strict, kw_only=True):
         return (1, self.height, self.width, self.channels)
 
 
-class ClassificationDecode(_Strict, kw_only=True, tag="classification", tag_field="task"):
+class ClassificationDecode(_Strict, frozen=True, kw_only=True, tag="classification", tag_field="task"):
     """How class scores are read.
 
     Attributes:
@@ -121,14 +121,14 @@ class ClassificationDecode(_Strict, kw_only=True, tag="classification", tag_fiel
     scores: Literal["probabilities", "logits"] = "probabilities"
 
 
-class RawDecode(_Strict, kw_only=True, tag="raw", tag_field="task"):
+class RawDecode(_Strict, frozen=True, kw_only=True, tag="raw", tag_field="task"):
     """Outputs are handed on undecoded, for third-party models whose task bedside does not know."""
 
 
 Decode = ClassificationDecode | RawDecode
 
 
-class ClassMetric(_Strict, kw_only=True):
+class ClassMetric(_Strict, frozen=True, kw_only=True):
     """One class on the holdout: how many samples, and the fraction that was right (recall)."""
 
     label: Line
@@ -137,7 +137,7 @@ class ClassMetric(_Strict, kw_only=True):
     reference: Fraction | None = None
 
 
-class Evaluation(_Strict, kw_only=True):
+class Evaluation(_Strict, frozen=True, kw_only=True):
     """A variant on the holdout, run through `bedside.runtime`, against the Keras model.
 
     Attributes:
@@ -165,7 +165,7 @@ class Evaluation(_Strict, kw_only=True):
     classes: tuple[ClassMetric, ...] = ()
 
 
-class Variant(_Strict, kw_only=True):
+class Variant(_Strict, frozen=True, kw_only=True):
     """One model file, or the record of one that was refused.
 
     Attributes:
@@ -193,7 +193,7 @@ class Variant(_Strict, kw_only=True):
     refused: Text | None = None
 
 
-class EngineGolden(_Strict, kw_only=True):
+class EngineGolden(_Strict, frozen=True, kw_only=True):
     """Golden samples at the engine's input.
 
     Attributes:
@@ -203,7 +203,7 @@ class EngineGolden(_Strict, kw_only=True):
     input: FileRef
 
 
-class FrameGolden(_Strict, kw_only=True):
+class FrameGolden(_Strict, frozen=True, kw_only=True):
     """One golden captured frame, for preprocess and decode.
 
     Attributes:
@@ -217,7 +217,7 @@ class FrameGolden(_Strict, kw_only=True):
     sample: Annotated[int, Meta(ge=0, le=255)]
 
 
-class VariantGolden(_Strict, kw_only=True):
+class VariantGolden(_Strict, frozen=True, kw_only=True):
     """What one variant must answer.
 
     Attributes:
@@ -231,7 +231,7 @@ class VariantGolden(_Strict, kw_only=True):
     tolerance: Annotated[float, Meta(ge=0.0, le=MAX_TOLERANCE)]
 
 
-class Golden(_Strict, kw_only=True):
+class Golden(_Strict, frozen=True, kw_only=True):
     """Known answers, replayed on the device for every session that it compiles.
 
     Attributes:
@@ -247,7 +247,7 @@ class Golden(_Strict, kw_only=True):
     pixel_tolerance: Annotated[int, Meta(ge=0, le=4)] = 2
 
 
-class Model(_Strict, kw_only=True):
+class Model(_Strict, frozen=True, kw_only=True):
     """A model in one role.
 
     Attributes:
@@ -276,7 +276,7 @@ class Model(_Strict, kw_only=True):
         return tuple(v for v in self.variants if v.file is not None)
 
 
-class DataSource(_Strict, kw_only=True):
+class DataSource(_Strict, frozen=True, kw_only=True):
     """Data a model was trained on, with its licence."""
 
     name: Line
@@ -285,7 +285,7 @@ class DataSource(_Strict, kw_only=True):
     note: Text = ""
 
 
-class Split(_Strict, kw_only=True):
+class Split(_Strict, frozen=True, kw_only=True):
     """One split of the data: how many samples, and a digest over their contents in order."""
 
     name: Line
@@ -294,7 +294,7 @@ class Split(_Strict, kw_only=True):
     sha256: Sha256 | None = None
 
 
-class Provenance(_Strict, kw_only=True):
+class Provenance(_Strict, frozen=True, kw_only=True):
     """How the bundle came to be.
 
     Attributes:
@@ -316,7 +316,7 @@ class Provenance(_Strict, kw_only=True):
     notes: tuple[Text, ...] = ()
 
 
-class Manifest(_Strict, kw_only=True):
+class Manifest(_Strict, frozen=True, kw_only=True):
     """The content of `bundle.json`."""
 
     format_version: Literal[1]

@@ -8,7 +8,14 @@ import re
 import msgspec
 
 from bedside.runtime.bundle.container import CARD
-from bedside.runtime.bundle.manifest import FORMAT_VERSION, ClassificationDecode, Manifest, Model, Variant
+from bedside.runtime.bundle.manifest import (
+    FORMAT_VERSION,
+    ClassificationDecode,
+    InputSpec,
+    Manifest,
+    Model,
+    Variant,
+)
 
 
 def check(manifest: Manifest) -> None:
@@ -30,18 +37,30 @@ def check(manifest: Manifest) -> None:
     manifest.files()
 
 
-def _check_model(where: str, model: Model) -> None:
-    spec = model.input
+def check_input(where: str, spec: InputSpec) -> None:
+    """Check what the schema of an input alone cannot.
+
+    Args:
+        where: Path of the key, for the message.
+        spec: The input.
+
+    Raises:
+        ValueError: One line that names the key and both values.
+    """
     if (spec.color == "gray") != (spec.channels == 1):
-        raise ValueError(f"{where}.input: color {spec.color!r} does not fit {spec.channels} channels")
+        raise ValueError(f"{where}: color {spec.color!r} does not fit {spec.channels} channels")
     if spec.normalization is not None:
         for key, values in (("mean", spec.normalization.mean), ("std", spec.normalization.std)):
             if len(values) not in (1, spec.channels):
-                raise ValueError(f"{where}.input.normalization.{key}: {len(values)} values for {spec.channels} channels")
+                raise ValueError(f"{where}.normalization.{key}: {len(values)} values for {spec.channels} channels")
             if not all(math.isfinite(v) for v in values):
-                raise ValueError(f"{where}.input.normalization.{key}: not finite")
+                raise ValueError(f"{where}.normalization.{key}: not finite")
     if spec.quantization is not None and not math.isfinite(spec.quantization.scale):
-        raise ValueError(f"{where}.input.quantization.scale: not finite")
+        raise ValueError(f"{where}.quantization.scale: not finite")
+
+
+def _check_model(where: str, model: Model) -> None:
+    check_input(f"{where}.input", model.input)
     ids = [v.id for v in model.variants]
     if len(set(ids)) != len(ids):
         raise ValueError(f"{where}.variants: an id appears twice in {ids}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -15,7 +17,8 @@ from bedside.runtime.dicom.tables import Stored
 from bedside.runtime.dicom.vendor import find_decoder
 from bedside.runtime.errors import FrameError
 
-_JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+_JPEG_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 
 
 class FrameDecoder:
@@ -89,6 +92,9 @@ class FrameDecoder:
         if found is not None and _suits_opencv(header, found):
             self.used = "opencv"
             return _by_opencv(header, data), "RGB" if header.samples == 3 else header.photometric
+        if found is not None and not found.sound:
+            # GDCM ends the process where libjpeg merely warns of a header (gdcmJPEGBITSCodec.hxx).
+            raise FrameError("damaged frame: a marker of the JPEG has an unknown value", where=header.path)
         self.used = self._plugin
         return self._by_pydicom(encapsulate([data], has_bot=False), 0)
 
@@ -103,19 +109,31 @@ class FrameDecoder:
         return stored, str(properties["photometric_interpretation"])
 
 
+@functools.cache
+def _opencv_reads_lossless() -> bool:
+    """Whether the libjpeg-turbo inside OpenCV is 3.0 or newer, which decodes lossless JPEG."""
+    match = re.search(r"libjpeg-turbo \(ver (\d+)\.", cv2.getBuildInformation())
+    return match is not None and int(match[1]) >= 3
+
+
 def _suits_opencv(header: Header, found: Codestream) -> bool:
     """Whether OpenCV's libjpeg-turbo gives the picture that the DICOM header means.
 
-    libjpeg converts to RGB by the codestream's markers, and takes three unmarked components for YCbCr. Where
-    that and the photometric interpretation disagree, pydicom's rules and GDCM decide.
+    libjpeg converts to RGB by the codestream's markers, and takes three unmarked components for YCbCr; it
+    never converts a lossless one. Where that and the photometric interpretation disagree, pydicom's rules and
+    GDCM decide.
     """
-    if header.syntax != _JPEG_BASELINE or found.precision != 8 or header.bits_stored != 8 or header.signed:
+    if found.precision != 8 or header.bits_stored != 8 or header.signed:
+        return False
+    lossless = header.syntax in _JPEG_LOSSLESS
+    if not (header.syntax in _JPEG_LOSSY or (lossless and _opencv_reads_lossless())):
         return False
     if header.samples == 1:
         return True
     if header.photometric == "RGB":
-        return found.colors in ("rgb", "jfif")
-    return header.photometric in ("YBR_FULL", "YBR_FULL_422") and found.colors in ("jfif", "ycc", "unmarked")
+        return found.colors == "rgb" or (found.colors == "jfif" and not lossless)
+    ybr = header.photometric in ("YBR_FULL", "YBR_FULL_422")
+    return ybr and not lossless and found.colors in ("jfif", "ycc", "unmarked")
 
 
 def _by_opencv(header: Header, data: bytes) -> Stored:

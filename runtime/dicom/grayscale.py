@@ -149,7 +149,8 @@ class Grayscale:
         if sequence:
             entries, first, bits = _lut(sequence[0], self._header)
             at = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
-            shown, window = entries[at] * 255.0 / ((1 << bits) - 1), Window("lut")
+            shown: Values = entries[at] * 255.0 / ((1 << bits) - 1)
+            window = Window("lut")
         else:
             shown, window = self._windowed(values, center, width, function)
         if self._header.photometric == "MONOCHROME1":

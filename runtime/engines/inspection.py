@@ -36,11 +36,13 @@ class ModelFile(msgspec.Struct, frozen=True):
         inputs: Without the ones that are initialized in the file.
         outputs: In order.
         ops: Names of the operators it uses, sorted.
+        stateful: Whether it has tensors that outlive a run (TFLite's variable tensors).
     """
 
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
     ops: tuple[str, ...]
+    stateful: bool = False
 
 
 class Malformed(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from bedside.runtime.bundle.manifest import Format, Quantization, TensorSpec
 from bedside.runtime.engines import inspection
 from bedside.runtime.engines.buffers import aligned_empty, dtype_name, engine_error, fixed_shape
 from bedside.runtime.engines.protocol import Array, SessionOptions
-from bedside.runtime.engines.quiet import EVERYTHING, TFLITE_CHATTER, filtered_stderr
+from bedside.runtime.engines.quiet import TFLITE_CHATTER, filtered_stderr
 from bedside.runtime.errors import EngineError
 
 #: Import name of the package behind each engine id.
@@ -26,12 +25,11 @@ def load(engine: str) -> Any:
     Raises:
         ImportError: With the vendor's reason.
     """
-    name = f"{PACKAGES[engine]}.interpreter"
-    if name in sys.modules:
-        return sys.modules[name]
-    # tflite_runtime under NumPy 2 prints a page about ABIs before it raises.
-    with filtered_stderr(EVERYTHING):
-        return importlib.import_module(name)
+    module = importlib.import_module(f"{PACKAGES[engine]}.interpreter")
+    if engine == "tflite" and int(np.__version__.partition(".")[0]) >= 2:
+        # It imports, and breaks off with a page about ABIs as soon as it is used.
+        raise ImportError(f"is built for NumPy 1, this is NumPy {np.__version__}")
+    return module
 
 
 def hints(engine: str) -> tuple[str, ...]:
@@ -45,7 +43,7 @@ def compile_model(engine: str, data: bytes, format: Format, options: SessionOpti
     file = inspection.inspect(data, format)
     for tensor in (*file.inputs, *file.outputs):
         fixed_shape(tensor.shape, engine, f"tensor {tensor.name!r}")
-    return LiteRTSession(engine, load(engine), data, options)
+    return LiteRTSession(engine, load(engine), file, data, options)
 
 
 class LiteRTSession:
@@ -58,6 +56,7 @@ class LiteRTSession:
     Args:
         engine: `litert` or `tflite`.
         module: Its interpreter module.
+        file: What the file says of itself.
         data: Verified bytes of the file.
         options: Threads; there are no precision hints.
 
@@ -65,7 +64,9 @@ class LiteRTSession:
         EngineError: The interpreter refuses the model.
     """
 
-    def __init__(self, engine: str, module: Any, data: bytes, options: SessionOptions) -> None:
+    def __init__(
+        self, engine: str, module: Any, file: inspection.ModelFile, data: bytes, options: SessionOptions
+    ) -> None:
         self.engine = engine
         self.options = options
         with filtered_stderr(TFLITE_CHATTER):
@@ -73,11 +74,12 @@ class LiteRTSession:
                 interpreter = module.Interpreter(model_content=data, num_threads=options.threads)
                 interpreter.allocate_tensors()
                 entries, answers = interpreter.get_input_details(), interpreter.get_output_details()
-            except (RuntimeError, ValueError, MemoryError, UnicodeDecodeError) as error:
+            except (RuntimeError, ValueError, MemoryError, SystemError) as error:
                 raise engine_error("refuses the model", error, engine) from None
         self.inputs = tuple(_spec(entry, engine, "input") for entry in entries)
         self.outputs = tuple(_spec(answer, engine, "output") for answer in answers)
         self._interpreter: Any = interpreter
+        self._stateful = file.stateful
         # Functions, not arrays: an array of the interpreter's memory that lives on makes `invoke` fail.
         self._entries: tuple[Callable[[], Array], ...] = tuple(
             interpreter.tensor(e["index"]) for e in entries
@@ -100,6 +102,10 @@ class LiteRTSession:
         """Run; see `Session.invoke`."""
         self._check_open()
         try:
+            if self._stateful:
+                # A fused LSTM keeps its state in variable tensors. Frames are independent here: a frame that
+                # was dropped, or a golden that was replayed, must not change what the next one gives.
+                self._interpreter.reset_all_variables()
             self._interpreter.invoke()
             for result, view in self._copies:
                 answer = view()

@@ -46,6 +46,9 @@ class Session(Protocol):
     def invoke(self) -> tuple[Array, ...]:
         """Run. The arrays belong to the session and are valid until the next `invoke`.
 
+        Every run begins in the model's initial state: the same input gives the same output, whatever came
+        before.
+
         Raises:
             EngineError: The engine failed.
         """

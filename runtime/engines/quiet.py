@@ -22,9 +22,6 @@ ORT_SWITCH = "ORT_DISABLE_TELEMETRY"
 #: What TFLite's MinimalLogger prefixes; what matters of it is in the exception as well.
 TFLITE_CHATTER = re.compile(rb"(INFO|VERBOSE|WARNING|ERROR): ")
 
-#: Everything: for imports whose failure is reported by the exception.
-EVERYTHING = re.compile(rb"")
-
 _stderr = threading.Lock()
 
 

@@ -93,7 +93,8 @@ def read(data: bytes) -> ModelFile:
     if not inputs or not outputs:
         raise Malformed(f"{len(inputs)} inputs and {len(outputs)} outputs")
     _check_indices(walker, model, graphs, len(ops))
-    return ModelFile(inputs, outputs, tuple(sorted(set(ops))))
+    stateful = any(walker.number(t, 5, "<b") for graph in graphs for t in walker.tables(graph, 0))
+    return ModelFile(inputs, outputs, tuple(sorted(set(ops))), stateful)
 
 
 def _ops(walker: _Walker, model: _Fields) -> list[str]:

@@ -2,8 +2,8 @@
 
 The wall is a height field over (distance along the tube, angle around it). A ray of the camera keeps its
 angle, so each column is a profile of its own: a point of the wall is seen where it stands further into the
-picture than all nearer points, which is a running minimum (the floating horizon of Wright, IEEE Trans. Comput.
-C-22(1), 1973). That replaces ray marching, and costs a few array passes a frame.
+picture than all nearer points, which is a running minimum (the floating horizon of Wright, IEEE Trans.
+Comput. C-22(1), 1973). That replaces ray marching, and costs a few array passes a frame.
 """
 
 from __future__ import annotations

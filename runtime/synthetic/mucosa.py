@@ -21,10 +21,10 @@ LENGTH = 9.0
 RELIEF = (288, 256)
 """Rows and columns of the relief."""
 
-SKIN = (1280, 1024)
+SKIN = (1024, 768)
 """Rows and columns of the colour picture."""
 
-PATCH = 256
+PATCH = 192
 """Rows and columns of each polyp's own colour picture; they lie side by side below the skin."""
 
 MARGIN = SKIN[1] // 2 + 64
@@ -92,40 +92,61 @@ def make_wall(relief: F32, feet: Sequence[tuple[float, float, float]], rng: np.r
         np.maximum(contact, mound, out=contact)
 
     hue = rng.uniform(-1, 1)
-    base = np.array([104 - 14 * hue, 128 + 6 * hue, 205 + 8 * hue], np.float32)
-    tone = np.zeros((*SKIN, 3), np.float32) + base
-    broad = smooth_noise(rng, SKIN, (90, 90), around=True)[:, :, None]
-    fine = smooth_noise(rng, SKIN, (12, 12), around=True)[:, :, None]
-    tone += broad * np.array([9, 8, 3], np.float32) + fine * np.array([4, 4, 2], np.float32)
-    tone += 5 * rng.standard_normal((*SKIN, 1), dtype=np.float32)
-    tone += np.clip(_enlarge(relief) / 0.4, 0, 1)[:, :, None] * np.array([16, 18, 10], np.float32)
-    covered = _enlarge(contact)[:, :, None]
-    tone -= _vessels(rng)[:, :, None] * (1 - covered) * np.array([52, 62, 42], np.float32)
-    tone -= covered * np.array([18, 20, 10], np.float32)
+    base = (104 - 14 * hue, 128 + 6 * hue, 205 + 8 * hue)
+    skin = _Paint(SKIN, base, 128)
+    skin.add(smooth_noise(rng, SKIN, (72, 68), around=True), (9, 8, 3))
+    skin.add(smooth_noise(rng, SKIN, (10, 9), around=True), (4, 4, 2))
+    skin.add(rng.standard_normal(SKIN, dtype=np.float32), (5, 5, 5))
+    skin.add(_enlarge(np.clip(relief / np.float32(0.4), 0, 1)), (16, 18, 10))
+    covered = _enlarge(contact)
+    skin.add(_vessels(rng) * (1 - covered), (-52, -62, -42))
+    skin.add(covered, (-18, -20, -10))
     # Bile-stained residue: a few yellow smears.
-    smear = (smooth_noise(rng, SKIN, (22, 22), around=True) - rng.uniform(2.3, 3.2)) / 0.8
-    tone += np.clip(smear, 0, 1)[:, :, None] * (np.array([45, 150, 195], np.float32) - tone) * 0.7
-    gloss = (
-        128
-        + 26 * smooth_noise(rng, SKIN, (6, 6), around=True)
-        + 16 * smooth_noise(rng, SKIN, (2, 2), around=True)
+    smear = (smooth_noise(rng, SKIN, (18, 17), around=True) - np.float32(rng.uniform(2.3, 3.2))) / np.float32(
+        0.8
     )
-    skin = np.dstack([tone, gloss])
+    skin.cover(np.float32(0.7) * np.clip(smear, 0, 1), (45, 150, 195))
+    skin.add(smooth_noise(rng, SKIN, (5, 4.5), around=True), (0, 0, 0, 26))
+    skin.add(smooth_noise(rng, SKIN, (1.6, 1.5), around=True), (0, 0, 0, 16))
     patches = np.concatenate([_patch(base, rng) for _ in range(MAX_POLYPS)], axis=1)
-    painted = np.clip(np.concatenate([skin, patches]), 0, 255).astype(np.uint8)
+    painted = np.concatenate([skin.finished(), patches])
     return Wall(relief, np.pad(painted, ((0, 0), (MARGIN, MARGIN), (0, 0)), mode="wrap"))
 
 
-def _patch(base: F32, rng: np.random.Generator) -> F32:
-    """The surface of a polyp: redder than the skin, with a pit pattern, `(PATCH, PATCH, 4) float32`."""
+def _patch(base: tuple[float, float, float], rng: np.random.Generator) -> Pixels:
+    """The surface of a polyp: redder than the skin, with a pit pattern, `(PATCH, PATCH, 4) uint8`."""
     shape = (PATCH, PATCH)
-    pits, blotches = smooth_noise(rng, shape, (3.2, 3.2)), smooth_noise(rng, shape, (24, 24))
-    tone = base + rng.uniform(0.1, 1.0) * np.array([-24, -32, 6], np.float32)
-    tone = tone + pits[:, :, None] * np.array([6, 8, 5], np.float32)
-    tone += blotches[:, :, None] * np.array([8, 10, 6], np.float32)
-    tone += 4 * rng.standard_normal((*shape, 1), dtype=np.float32)
-    gloss = 142 + 12 * pits + 20 * smooth_noise(rng, shape, (9, 9))
-    return np.asarray(np.dstack([tone, gloss]), np.float32)
+    patch = _Paint(shape, base, 142)
+    patch.add(np.ones(shape, np.float32), tuple(rng.uniform(0.1, 1.0) * np.array([-24.0, -32.0, 6.0])))
+    patch.add(smooth_noise(rng, shape, (2.4, 2.4)), (6, 8, 5, 12))
+    patch.add(smooth_noise(rng, shape, (18, 18)), (8, 10, 6))
+    patch.add(rng.standard_normal(shape, dtype=np.float32), (4, 4, 4))
+    patch.add(smooth_noise(rng, shape, (7, 7)), (0, 0, 0, 20))
+    return patch.finished()
+
+
+class _Paint:
+    """Blue, green, red and gloss while they are mixed; kept apart, which is what the processor likes."""
+
+    def __init__(self, shape: tuple[int, int], base: tuple[float, float, float], gloss: float) -> None:
+        self._layers = [np.full(shape, value, np.float32) for value in (*base, gloss)]
+
+    def add(self, field: F32, weights: tuple[float, ...]) -> None:
+        """Add a field, weighted per layer."""
+        for layer, weight in zip(self._layers, weights, strict=False):
+            if weight:
+                cv2.scaleAdd(field, weight, layer, dst=layer)
+
+    def cover(self, opacity: F32, color: tuple[float, float, float]) -> None:
+        """Paint over with a colour."""
+        for layer, value in zip(self._layers, color, strict=False):
+            layer += opacity * (np.float32(value) - layer)
+
+    def finished(self) -> Pixels:
+        """`(H, W, 4) uint8`."""
+        return np.asarray(
+            cv2.merge([np.clip(layer, 0, 255).astype(np.uint8) for layer in self._layers]), np.uint8
+        )
 
 
 def _vessels(rng: np.random.Generator) -> F32:
@@ -133,7 +154,7 @@ def _vessels(rng: np.random.Generator) -> F32:
     rows, columns = SKIN
     picture = np.zeros(SKIN, np.uint8)
     walkers = [
-        (rng.uniform(0, columns), rng.uniform(0, rows), rng.uniform(0, 6.3), rng.uniform(2.2, 4.2))
+        (rng.uniform(0, columns), rng.uniform(0, rows), rng.uniform(0, 6.3), rng.uniform(1.8, 3.4))
         for _ in range(26)
     ]
     drawn = 0
@@ -141,19 +162,19 @@ def _vessels(rng: np.random.Generator) -> F32:
         x, y, heading, thick = walkers.pop(0)
         turn = rng.normal(0, 0.35, 14)
         headings = heading + np.cumsum(turn)
-        steps = 9.0 * np.stack([np.cos(headings), np.sin(headings)], axis=1)
+        steps = 7.0 * np.stack([np.cos(headings), np.sin(headings)], axis=1)
         line = np.vstack([[x, y], np.array([x, y]) + np.cumsum(steps, axis=0)])
         for shift in (-columns, 0, columns):  # around the lumen
             points = np.round((line + np.array([shift, 0.0])) * 8).astype(np.int32)
             weight = max(1, round(thick))
-            cv2.polylines(picture, [points], False, int(min(255, 60 + 34 * thick)), weight, cv2.LINE_AA, 3)
+            cv2.polylines(picture, [points], False, int(min(255, 60 + 42 * thick)), weight, cv2.LINE_AA, 3)
         drawn += 1
-        if thick > 0.9:
+        if thick > 0.8:
             end = (line[-1, 0] % columns, line[-1, 1])
             walkers.append((*end, headings[-1] + rng.uniform(0.2, 0.5), 0.8 * thick))
             walkers.append((*end, headings[-1] - rng.uniform(0.3, 0.8), 0.66 * thick))
-    soft = np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.4), np.float32) / 255
-    depth = np.clip(0.55 + 0.45 * smooth_noise(rng, SKIN, (60, 60), around=True), 0.05, 1)  # some run deeper
+    soft = np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.1), np.float32) / 255
+    depth = np.clip(0.55 + 0.45 * smooth_noise(rng, SKIN, (48, 45), around=True), 0.05, 1)  # some run deeper
     return np.asarray(soft * depth, np.float32)
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import Format, InputSpec, Quantization
+from bedside.runtime.bundle.manifest import Format, InputSpec, Quantization, RawDecode
 from bedside.runtime.engines import Session, SessionOptions
 from bedside.runtime.errors import EngineError, UsageError
 from bedside.runtime.preprocess import Preprocessor
-from bedside.runtime.tasks import dequantize
+from bedside.runtime.tasks import NotFiniteError, dequantize, make_task
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 REFERENCE = dict(np.load(ASSETS / "tiny.npz"))
@@ -38,8 +38,8 @@ Open = Callable[..., Session]
 
 def pairs(*names: str) -> Any:
     """The pairs of some model files."""
+    assert all((ASSETS / name).is_file() for name in names)
     chosen = [p for p in PAIRS if p.values[1] in names]
-    assert chosen or HERE == []
     return pytest.mark.parametrize(("engine", "name"), chosen)
 
 
@@ -297,6 +297,19 @@ def test_a_dynamic_shape_is_refused_by_name(opened: Open, engine: str, name: str
     shape = r"\[1, \?, \?, 3\]" if name.endswith("tflite") else r"\[1, 3, height, width\]"
     with pytest.raises(EngineError, match=f"dynamic shape {shape}"):
         opened(engine, name)
+
+
+@pytest.mark.fault("B12")
+@pytest.mark.filterwarnings("error")
+@pairs("not_finite.onnx")
+def test_infinity_comes_out_as_it_is_and_is_withheld(opened: Open, engine: str, name: str) -> None:
+    session = opened(engine, name)
+    session.input()[...] = (1, -1, 0, 2)  # divided by 0
+    outputs = session.invoke()
+    assert np.isinf(outputs[0][0, 0])
+    assert np.isnan(outputs[0][0, 2])
+    with pytest.raises(NotFiniteError, match="4 of 4 values of the output 'y'"):
+        make_task(RawDecode()).decode(outputs, session.outputs)
 
 
 def damaged(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -86,6 +86,20 @@ def test_another_size_is_letterboxed(color: Color, make_result: MakeResult) -> N
     assert (canvas[:480, 440:] == 0).all()
 
 
+@pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160), (1001, 2003), (5000, 1), (1, 5000)])
+def test_a_smaller_picture_averages_what_was_captured(size: tuple[int, int], make_result: MakeResult) -> None:
+    # Stripes of one pixel turn grey; a method that skips pixels would leave stripes, or pick one colour.
+    width, height = size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, ::2] = 200
+    overlay = Overlay(width, height, max_pixels=width * height // 16)
+    shown = overlay.draw(Frame(pixels, 0, 0), make_result(0))[: overlay.picture.height]
+    place = shown[:, overlay.picture.x : overlay.picture.x1]
+    assert float(place.mean()) == pytest.approx(float(pixels.mean()), abs=12)
+    if min(size) > 100:
+        assert float(place[2:-2, 2:-2].std()) < 25
+
+
 def test_the_canvas_is_the_same_every_time(make_result: MakeResult) -> None:
     overlay = Overlay(320, 240)
     first = overlay.draw(Frame(noise(240, 320), 0, 0), make_result(0))
@@ -147,13 +161,20 @@ def test_everything_that_matters_can_be_seen(fields: dict[str, object], make_res
     assert (usual != shown).any()
 
 
-def test_smoothing_is_named(make_result: MakeResult) -> None:
-    overlay = Overlay(640, 480)
-    plain = make_result(0)
-    smoothed = msgspec.structs.replace(plain.result, smoothing=Smoothing("ema", 0.3, 12))
-    usual = strip_of(overlay, overlay.draw(Frame(noise(480, 640), 0, 0), plain))
-    shown = strip_of(overlay, overlay.draw(Frame(noise(480, 640), 0, 0), make_result(0, result=smoothed)))
-    assert (usual != shown).any()
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (300, 480), (1920, 1080), (776, 1080)])
+@pytest.mark.parametrize("frames", [3, 999_999])
+def test_smoothing_is_named_at_every_size(
+    size: tuple[int, int], frames: int, make_result: MakeResult
+) -> None:
+    overlay = Overlay(*size, max_pixels=960 * 540)
+    plain = make_result(0, age_ms=1234.0)
+    smoothed = msgspec.structs.replace(plain.result, smoothing=Smoothing("ema", 0.3, frames))
+    frame = Frame(noise(size[1], size[0]), 0, 0)
+    usual = strip_of(overlay, overlay.draw(frame, plain))
+    shown = strip_of(overlay, overlay.draw(frame, msgspec.structs.replace(plain, result=smoothed)))
+    changed = np.flatnonzero((usual != shown).any(axis=(0, 2)))
+    # It stands in the left half, clear of the bars.
+    assert 0 < changed[-1] < overlay.size[0] // 2
 
 
 def test_bars_are_as_long_as_their_scores(make_result: MakeResult) -> None:

@@ -47,6 +47,7 @@ def test_mixed_precision_is_loaded_as_float32(tmp_path: Path) -> None:
     assert {layer.compute_dtype for layer in load_keras(path).layers} == {"float32"}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_quantized_by_keras(tmp_path: Path) -> None:
     model = small()
     model.quantize("int8")

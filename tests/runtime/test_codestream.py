@@ -68,6 +68,21 @@ def test_what_a_jpeg_says_of_its_colours(data: bytes, colors: str) -> None:
     assert (found.width, found.height, found.colors) == (6, 4, colors)
 
 
+@pytest.mark.parametrize(
+    ("data", "sound"),
+    [
+        (bare(JFIF, adobe(0)), True),
+        (bare(adobe(2)), True),
+        (bare(adobe(64)), False),
+        (bare(segment(0xE0, b"JFIF\0\2\1\0\0\1\0\1\0\0")), False),
+    ],
+)
+def test_markers_with_unknown_values(data: bytes, sound: bool) -> None:
+    found = parse_jpeg(data)
+    assert found is not None
+    assert found.sound is sound
+
+
 def test_a_thumbnail_is_not_taken_for_the_picture() -> None:
     found = parse_jpeg(bare(segment(0xE1, b"Exif\0\0" + jpeg(8, 8))))
     assert found is not None

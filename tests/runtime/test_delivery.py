@@ -201,12 +201,16 @@ def test_whatever_a_sink_raises_is_its_own_failure(
     assert summary == DeliverySummary("gated:", 0, 5, line)
     assert isinstance(delivery.error, SinkError)
     assert sink.closed == 1, "a failed sink is closed all the same"
-    assert not delivery.offer(make_result(9), pooled(pool, 9)), "a failed sink takes no more, and nobody waits for it"
+    assert not delivery.offer(make_result(9), pooled(pool, 9)), (
+        "a failed sink takes no more, and nobody waits for it"
+    )
     assert delivery.summary().dropped == 6
     assert lent(pool) == 1
 
 
-def test_a_caller_that_waits_for_a_sink_that_fails_goes_on(run: Callable[..., Delivery], make_result: Any) -> None:
+def test_a_caller_that_waits_for_a_sink_that_fails_goes_on(
+    run: Callable[..., Delivery], make_result: Any
+) -> None:
     sink = GatedSink(durable=True, free=False)
     sink.raises["write"] = OSError("gone")
     delivery = run(sink, wait=True, depth=1)
@@ -307,7 +311,9 @@ def test_an_interruption_frees_a_caller_that_waits(run: Callable[..., Delivery],
 
 @pytest.mark.fault("P4")
 @pytest.mark.parametrize("durable", [True, False])
-def test_an_interruption_keeps_what_is_durable(durable: bool, run: Callable[..., Delivery], make_result: Any) -> None:
+def test_an_interruption_keeps_what_is_durable(
+    durable: bool, run: Callable[..., Delivery], make_result: Any
+) -> None:
     pool = FramePool((1, 1, 1), slots=64)
     sink = GatedSink(durable=durable, needs_frame=True, free=False)
     delivery = run(sink, depth=10)

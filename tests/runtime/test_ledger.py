@@ -140,7 +140,11 @@ class Books(RuleBasedStateMachine):
         assert snapshot.in_flight == counted.pop("in_flight", 0)
         assert snapshot.processed == counted.pop("processed", 0)
         lost = Counter[str]()
-        for column, kind in ((snapshot.dropped, Dropped), (snapshot.withheld, Withheld), (snapshot.failed, Failed)):
+        for column, kind in (
+            (snapshot.dropped, Dropped),
+            (snapshot.withheld, Withheld),
+            (snapshot.failed, Failed),
+        ):
             assert set(column) <= {str(reason) for reason in kind}
             assert all(column.values())
             lost.update(column)

@@ -103,7 +103,10 @@ def test_drain_closes_and_hands_over_everything() -> None:
     assert box.get() is None
 
 
-@given(st.sampled_from(["latest", "all"]), st.lists(st.sampled_from(["put", "get", "drain", "close"]), max_size=40))
+@given(
+    st.sampled_from(["latest", "all"]),
+    st.lists(st.sampled_from(["put", "get", "drain", "close"]), max_size=40),
+)
 def test_no_frame_is_lost_without_being_handed_back(policy: Policy, steps: list[str]) -> None:
     box = Mailbox(policy, depth=3)
     offered, seen, waiting, closed = 0, [], 0, False

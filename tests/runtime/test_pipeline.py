@@ -54,7 +54,13 @@ LONG = 20.0
 
 def loaded(session: Session, precision: Any = "fp32") -> Loaded:
     variant = Variant(
-        id="v", format="tflite", precision=precision, sha256="0" * 64, bytes=1, inputs=(PIXELS,), outputs=(SCORES,)
+        id="v",
+        format="tflite",
+        precision=precision,
+        sha256="0" * 64,
+        bytes=1,
+        inputs=(PIXELS,),
+        outputs=(SCORES,),
     )
     model = Model(
         input=InputSpec(width=SIZE, height=SIZE),
@@ -62,11 +68,14 @@ def loaded(session: Session, precision: Any = "fp32") -> Loaded:
         decode=ClassificationDecode(labels=LABELS),
         variants=(variant,),
         golden=Golden(
-            engine=EngineGolden(input=REF), variants=(VariantGolden(variant="v", outputs=(REF,), tolerance=0.01),)
+            engine=EngineGolden(input=REF),
+            variants=(VariantGolden(variant="v", outputs=(REF,), tolerance=0.01),),
         ),
         default="v",
     )
-    report = GoldenReport(engine=session.engine, variant="v", tolerance=0.01, samples=1, error=0.0, errors=(0.0,))
+    report = GoldenReport(
+        engine=session.engine, variant="v", tolerance=0.01, samples=1, error=0.0, errors=(0.0,)
+    )
     return Loaded(session, model, variant, report)
 
 
@@ -157,7 +166,12 @@ class Watch:
 
 
 def build(
-    source: Any, session: Session | None = None, sinks: Sequence[Any] = (), *, roi: Rect | None = None, **options: Any
+    source: Any,
+    session: Session | None = None,
+    sinks: Sequence[Any] = (),
+    *,
+    roi: Rect | None = None,
+    **options: Any,
 ) -> Pipeline:
     ready = loaded(session or fake())
     preprocess, task = Preprocessor(ready.model.input, roi=roi), make_task(ready.model.decode)
@@ -234,7 +248,9 @@ class Lockstep(SourceBase):
         """Nothing is held."""
 
 
-def lockstep(count: int, answer: Callable[[int, ManualClock], Any], **options: Any) -> tuple[StreamSummary, list[Result]]:
+def lockstep(
+    count: int, answer: Callable[[int, ManualClock], Any], **options: Any
+) -> tuple[StreamSummary, list[Result]]:
     """Run frames one by one; `answer(mark, clock)` moves the clock."""
     clock = ManualClock()
     source = Lockstep(count, clock, live=options.pop("live", True), period_ns=options.pop("period_ns", 0))
@@ -244,7 +260,9 @@ def lockstep(count: int, answer: Callable[[int, ManualClock], Any], **options: A
         results.append(result)
         source.done(result)
 
-    summary = run(build(source, fake(lambda mark: answer(mark, clock)), clock=clock, on_result=on_result, **options))
+    summary = run(
+        build(source, fake(lambda mark: answer(mark, clock)), clock=clock, on_result=on_result, **options)
+    )
     return summary, results
 
 
@@ -316,7 +334,10 @@ def test_the_books_balance_at_every_moment(policy: Any, pooled: bool) -> None:
     source = Looking(marked(3000), pooled=pooled)
     sink = Sink(durable=policy == "all", needs_frame=True)
     stream = build(
-        source, sinks=[sink], policy=policy, on_result=lambda _: looks.append(stream.ledger.snapshot().balanced)
+        source,
+        sinks=[sink],
+        policy=policy,
+        on_result=lambda _: looks.append(stream.ledger.snapshot().balanced),
     )
     with Watch(stream):
         summary = stream.run()
@@ -474,9 +495,7 @@ def test_an_age_is_from_capture_to_publication() -> None:
 
 def test_a_stale_result_is_withheld_on_a_live_stream() -> None:
     limits = StreamLimits(max_age_ms=50.0)
-    summary, results = lockstep(
-        6, lambda mark, clock: clock.advance(50_000_000 + (mark % 2)), limits=limits
-    )
+    summary, results = lockstep(6, lambda mark, clock: clock.advance(50_000_000 + (mark % 2)), limits=limits)
     assert summary.ledger == LedgerSnapshot(captured=6, processed=3, withheld={"stale": 3})
     stale = [r for r in results if r.seq % 2]
     assert all(r.outcome == Outcome.WITHHELD and r.reason == "stale" and r.result is None for r in stale)
@@ -655,7 +674,9 @@ def test_a_bug_in_a_source_surfaces(where: str, kind: type[BaseException]) -> No
             self._fail("cancel")
 
     sink = Sink()
-    stream = build(Buggy(marked(2000)), sinks=[sink], on_result=lambda r: stream.stop() if r.seq == 30 else None)
+    stream = build(
+        Buggy(marked(2000)), sinks=[sink], on_result=lambda r: stream.stop() if r.seq == 30 else None
+    )
     with pytest.raises(kind):
         stream.run()
     closed(stream)

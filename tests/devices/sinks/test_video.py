@@ -91,8 +91,8 @@ def test_large_pictures_are_made_smaller(tmp_path: Path, make_result: MakeResult
     sink.write(make_result(0), Frame(np.zeros((1080, 1920, 3), np.uint8), 0, 0))
     sink.close()
     height, width = read(tmp_path / "o.webm")[1][0].shape[:2]
-    assert width == 960
-    assert 540 < height < 700
+    assert width == 800
+    assert 450 < height < 600
 
 
 def test_a_name_that_looks_like_a_protocol_is_a_file(

@@ -118,7 +118,7 @@ def test_what_is_no_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("name", ["none.webm", "none.avi"])
 def test_a_video_without_frames(make_video: MakeVideo, name: str) -> None:
-    with pytest.raises(SourceError, match="not a video|no frame that can be decoded"):
+    with pytest.raises(SourceError, match=r"not a video|no frame that can be decoded"):
         VideoSource(make_video(0, name)).open()
 
 
@@ -204,7 +204,11 @@ def test_a_change_of_size_is_refused_with_both_sizes() -> None:
 @pytest.mark.fault("S6")
 def test_a_change_of_size_is_adopted_where_that_is_allowed() -> None:
     grabber = PooledGrabber("clip", (4, 6, 3), adopt_size=True)
-    pictures = [np.full((4, 6, 3), 1, np.uint8), np.full((8, 10, 3), 2, np.uint8), np.full((8, 10, 3), 3, np.uint8)]
+    pictures = [
+        np.full((4, 6, 3), 1, np.uint8),
+        np.full((8, 10, 3), 2, np.uint8),
+        np.full((8, 10, 3), 3, np.uint8),
+    ]
     leases = [grabber.retrieve(Changing(picture)) for picture in pictures]
     for lease, picture in zip(leases, pictures, strict=True):
         np.testing.assert_array_equal(lease.buffer, picture)

@@ -88,6 +88,13 @@ def test_fixed_splits_are_kept_count_and_take_their_group_along():
     assert data.holdout.counts(2).tolist() == [4, 4]
 
 
+def test_what_is_pinned_to_training_does_not_make_the_holdout_larger():
+    pinned = [item(f"drawn/{n}", 0, split="train") for n in range(500)]
+    data = make_data([*crowd([20, 20], 1), *pinned], ["a", "b"], fractions=FRACTIONS, seed=1)
+    assert data.holdout.counts(2).tolist() == [4, 4]
+    assert data.validation.counts(2).tolist() == [3, 3]
+
+
 def test_a_group_fixed_in_two_splits_is_refused():
     items = [*crowd([5, 5]), item("x/0", 0, "x", split="train"), item("x/1", 0, "x", split="holdout")]
     with pytest.raises(RecipeError, match=r"'x' is in two splits: x/0 in train, x/1 in holdout"):

@@ -21,7 +21,7 @@ Find = Callable[[str], Path]
 # Name, (H, W, C), frames, colour, decoder.
 REAL = [
     ("ExplVR_BigEnd.dcm", (60, 80, 3), 1, "rgb", "native"),
-    ("JPGLosslessP14SV1_1s_1f_8b.dcm", (768, 1024, 1), 1, "gray", "gdcm"),
+    ("JPGLosslessP14SV1_1s_1f_8b.dcm", (768, 1024, 1), 1, "gray", "opencv"),
     ("OBXXXX1A_2frame.dcm", (600, 800, 3), 2, "rgb", "native"),
     ("OBXXXX1A_rle_2frame.dcm", (600, 800, 3), 2, "rgb", "pydicom"),
     ("US1_J2KI.dcm", (480, 640, 3), 1, "rgb", "gdcm"),
@@ -153,7 +153,13 @@ def test_deflated_and_bit_packed_objects(shipped: Find) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["examples_ybr_color.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "SC_rgb_dcmtk_+eb+cr.dcm"]
+    "name",
+    [
+        "examples_ybr_color.dcm",
+        "SC_rgb_dcmtk_+eb+cy+s4.dcm",
+        "SC_rgb_dcmtk_+eb+cr.dcm",
+        "SC_rgb_jpeg_gdcm.dcm",
+    ],
 )
 def test_opencv_and_gdcm_give_the_same_jpeg(
     shipped: Find, monkeypatch: pytest.MonkeyPatch, name: str

@@ -397,6 +397,17 @@ MUTATED = [
 ]
 
 
+def test_headers_that_would_end_the_process_in_gdcm(make_dicom: MakeDicom) -> None:
+    """Found by the mutations below: GDCM 3.2 aborts on the first and writes past its buffer on the second."""
+    good = jpeg(np.zeros((24, 32, 3), np.uint8)).replace(b"JFIF\0\1", b"JFIF\0\7")
+    sof = good.index(b"\xff\xc0") + 4
+    deep = good[:sof] + b"\x88" + good[sof + 1 :]
+    for frame, said in ((good, "unknown value"), (deep, "136 bits per sample")):
+        path = encoded(make_dicom, [frame], 24, 32, PhotometricInterpretation="YBR_ICT")
+        with open_dicom(path) as frames, pytest.raises(FrameError, match=said):
+            frames.frame(0)
+
+
 @pytest.mark.parametrize("name", MUTATED)
 def test_damaged_objects_are_refused_or_read(shipped: Find, tmp_path: Path, name: str) -> None:
     mutate(shipped(name), tmp_path / "damaged.dcm", 40, seed=len(name))

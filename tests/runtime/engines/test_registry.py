@@ -105,6 +105,18 @@ def test_an_engine_that_does_not_load_says_why(
     assert "\n" not in status.reason
 
 
+@pytest.mark.fault("E3")
+@pytest.mark.usefixtures("fresh")
+def test_tflite_runtime_is_not_used_with_a_numpy_that_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tflite_runtime", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, name, type(sys)(name))
+    monkeypatch.setattr(litert.np, "__version__", "2.1.0")
+    reason = engines.status("tflite").reason
+    assert reason is not None
+    assert "is built for NumPy 1, this is NumPy 2.1.0" in reason
+    assert "NumPy 1)" in reason
+
+
 def test_importing_the_package_imports_no_engine() -> None:
     code = (
         "import sys; from bedside.runtime.engines import litert, openvino, ort;"

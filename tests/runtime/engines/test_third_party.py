@@ -70,6 +70,24 @@ def test_mobilenet_sees_the_cat(data_root: Path, engine: str) -> None:
     assert found.score > 0.67
 
 
+@pytest.mark.parametrize("name", ["tflm/trained_lstm_int8", "coral/keras_lstm_mnist_ptq"])
+def test_a_recurrent_model_does_not_remember_the_last_frame(data_root: Path, engine: str, name: str) -> None:
+    if engine == "openvino":
+        pytest.skip("OpenVINO has no translation for the quantized constants of these files")
+    session = compiled(engine, data_root / "models" / f"{name}.tflite")
+    spec = session.inputs[0]
+    frame = np.random.default_rng(0).integers(0, 120, spec.shape).astype(spec.dtype)
+    answers = []
+    for _ in range(3):
+        session.input()[...] = frame
+        answers.append(session.invoke()[0].copy())
+        session.input()[...] = 90
+        session.invoke()
+    session.close()
+    np.testing.assert_array_equal(answers[1], answers[0])
+    np.testing.assert_array_equal(answers[2], answers[0])
+
+
 def runnable(data_root: Path) -> Iterator[Path]:
     for path in sorted((data_root / "models").rglob("*.tflite")):
         if "posenet" not in path.name and path.name != "person_detect.tflite":

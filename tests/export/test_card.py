@@ -1,0 +1,60 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from bedside.export.card import card
+from bedside.export.evaluate import Marks
+from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes, sentence
+
+
+@pytest.fixture(scope="module")
+def outcome(exported: Any) -> ExportOutcome:
+    found: ExportOutcome = exported.outcome
+    return found
+
+
+def test_it_says_what_a_reader_must_know(outcome: ExportOutcome) -> None:
+    text = card(outcome)
+    assert text.startswith("# ramps 1.0.0\n")
+    assert text.count(RESEARCH_ONLY) == 1
+    for heading in ("Intended use", "What it does", "Data", "How good it is", "Variants", "Known limits"):
+        assert f"\n## {heading}\n" in text
+    assert "drawn ramps" in text
+    assert "CC0" in text
+    assert "| train | 180 | 180 | 60 | 60 | 60 |" in text
+    assert "90 of 90 holdout frames" in text or "of 90 holdout frames" in text
+    assert all(f"`{v.id}`" in text for v in outcome.variants)
+    assert "180 training frames" in text
+    assert "known to their author alone" in text, "the weights came from elsewhere"
+
+
+def test_it_does_not_depend_on_the_speed_of_this_host(outcome: ExportOutcome) -> None:
+    def slower(v: Any) -> Any:
+        return msgspec.structs.replace(v, measured=msgspec.structs.replace(v.measured, invoke_ms=1e3))
+
+    slow = msgspec.structs.replace(outcome, variants=tuple(slower(v) for v in outcome.variants))
+    assert card(slow) == card(outcome)
+
+
+def test_refused_variants_and_mistakes_are_told(outcome: ExportOutcome) -> None:
+    first, *rest = outcome.variants
+    refused = msgspec.structs.replace(first, refused="recall of 'a|b' fell", shipped=False)
+    confused = Marks(labels=outcome.labels, confusion=((30, 0, 0), (4, 26, 0), (0, 1, 29)))
+    text = card(msgspec.structs.replace(outcome, variants=(refused, *rest), reference=confused))
+    assert f"- `{first.id}`: recall of 'a\\|b' fell" in text
+    assert "ramp down taken for flat (4), ramp right taken for ramp down (1)" in text
+
+
+def test_hostile_text_stays_in_its_cell(outcome: ExportOutcome) -> None:
+    labels = ("a|b\n# heading", *outcome.labels[1:])
+    reference = msgspec.structs.replace(outcome.reference, labels=labels)
+    text = card(msgspec.structs.replace(outcome, labels=labels, reference=reference))
+    assert "\n# heading" not in text
+    widths = {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| split")}
+    assert widths == {8}
+
+
+def test_small_helpers() -> None:
+    assert (kilobytes(999), kilobytes(29_352), kilobytes(2_500_000), kilobytes(None)) == ("1.0 kB", "29.4 kB", "2.50 MB", "-")
+    assert (sentence("a note"), sentence("A note."), sentence("")) == ("A note.", "A note.", "")
