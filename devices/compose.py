@@ -126,7 +126,7 @@ def load(bundle: Bundle, spec: PipelineSpec) -> Loaded:
     variant = bundle.manifest.main.variant(spec.variant or bundle.manifest.main.default)
     engine = spec.engine
     if engine is None and variant is not None:
-        here = {s.id for s in engines.statuses() if s.version is not None and variant.format in s.formats}
+        here = {s.id for s in engines.statuses() if s.available and variant.format in s.formats}
         wanted = [e for e in spec.engine_preference if e in here]
         engine = wanted[0] if wanted else None
     return open_session(bundle, variant=spec.variant, engine=engine, options=options)

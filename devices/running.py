@@ -29,9 +29,9 @@ class Ended(msgspec.Struct, frozen=True):
 def run_stream(stream: Stream) -> Ended:
     """Run on a thread while this one, which gets the signals, waits.
 
-    A handler that ran in the middle of the loop would have to take the loop's locks, and one that raises can raise
-    anywhere; here a handler only leaves a note for a thread that waits for nothing else. Several signals stop the
-    stream once.
+    A handler that ran in the middle of the loop would have to take the loop's locks, and one that raises can
+    raise anywhere; here a handler only leaves a note for a thread that waits for nothing else. Several
+    signals stop the stream once.
 
     Returns:
         The summary, complete also after a signal.

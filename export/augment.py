@@ -16,6 +16,8 @@ from bedside.export.recipe import AugmentRecipe
 from bedside.runtime.frame import Pixels
 
 _JPEG_QUALITY = (25, 90)
+#: What a padded frame leaves of the screen, as a fraction of each side.
+_PICTURE = (0.45, 0.95)
 
 
 class Augmenter:
@@ -29,12 +31,13 @@ class Augmenter:
         self._ranges = ranges
         self.active = ranges != AugmentRecipe()
 
-    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    def __call__(self, pixels: Pixels, rng: np.random.Generator, *, screen: bool = True) -> Pixels:
         """A varied copy.
 
         Args:
             pixels: `(H, W, C) uint8`, C is 1 or 3 (RGB or BGR).
             rng: Same state, same picture.
+            screen: Whether `pad` and `furniture` apply.
 
         Returns:
             `(H, W, C) uint8`, a new array.
@@ -42,7 +45,8 @@ class Augmenter:
         if not self.active:
             return pixels.copy()
         out = self._geometry(pixels, rng)
-        out = self._screen(out, rng)
+        if screen:
+            out = self._screen(out, rng)
         out = self._colour(out, rng)
         return self._optics(out, rng)
 
@@ -63,7 +67,7 @@ class Augmenter:
         )
         # Centres of pixels are at integers for warpAffine, so the middle of the picture is at (size - 1) / 2.
         centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        if np.allclose(linear, np.eye(2)) and np.allclose(move, 0.0):
+        if np.array_equal(linear, np.eye(2)) and not move.any():
             return pixels.copy()
         matrix = np.column_stack([linear, centre + move - linear @ centre])
         border = cv2.BORDER_CONSTANT if rng.random() < 0.5 else cv2.BORDER_REFLECT_101
@@ -76,8 +80,8 @@ class Augmenter:
         r = self._ranges
         if rng.random() < r.pad:
             height, width = pixels.shape[:2]
-            w = max(4, round(width * rng.uniform(0.35, 0.95)))
-            h = max(4, round(height * rng.uniform(0.35, 0.95)))
+            w = max(4, round(width * rng.uniform(*_PICTURE)))
+            h = max(4, round(height * rng.uniform(*_PICTURE)))
             x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
             small = _channels(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA), pixels)
             shade = 0 if rng.random() < 0.8 else int(rng.integers(0, 64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
         classes: How many.
         batch: Frames per batch; the last one may be smaller.
         augmenter: Varies frames.
+        screen: Per class whether a frame may be put on a scanner's screen; None: all.
         seed: Of order and variation.
     """
 
@@ -34,12 +36,14 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
         classes: int,
         batch: int,
         augmenter: Augmenter,
+        screen: Sequence[bool] | None = None,
         seed: int,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.epoch = 0
         self._x, self._y = x, y
         self._classes, self._batch, self._augmenter, self._seed = classes, batch, augmenter, seed
+        self._screen = (True,) * classes if screen is None else tuple(screen)
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
@@ -53,7 +57,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._x)))
         chosen = self._order[1][index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng((self._seed, epoch, index))
-        frames = np.stack([self._augmenter(self._x[i], rng) for i in chosen]).astype(np.float32)
+        varied = [self._augmenter(self._x[i], rng, screen=self._screen[self._y[i]]) for i in chosen]
+        frames = np.stack(varied).astype(np.float32)
         return frames, one_hot(self._y[chosen], self._classes)
 
 

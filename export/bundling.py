@@ -17,7 +17,8 @@ from bedside.export.evaluate import Holdout, evaluation, run
 from bedside.export.goldens import golden_inputs, golden_samples
 from bedside.export.outcome import EngineCheck, ExportOutcome
 from bedside.export.plan import Plan
-from bedside.export.report import Bundled, Shown, report_html, report_json
+from bedside.export.record import Bundled, report_json
+from bedside.export.report import Shown, report_html
 from bedside.export.stages import Judged
 from bedside.export.writable import report_paths
 from bedside.runtime.bundle import container
@@ -74,7 +75,7 @@ def draft(
         outputs=(OUTPUT,),
         decode=decode,
         variants=variants,
-        frames=golden_inputs(data.holdout, plan.golden_from_data),
+        frames=golden_inputs(outcome.input, data.holdout, plan.golden_from_data),
         samples=golden_samples(outcome.input),
         default=judged.default,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bedside.export.evaluate import Marks, wilson
-from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes, sentence
+from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, grouping, kilobytes, sentence
 
 
 def card(outcome: ExportOutcome) -> str:
@@ -77,7 +77,7 @@ def _splits(o: ExportOutcome) -> str:
 
 
 def _seen(o: ExportOutcome) -> str:
-    text = "No group (subject, sequence, video, object) is in two splits. "
+    text = grouping(o.splits) + " "
     if o.training is None:
         return text + (
             "Calibration saw frames of the training split only. The weights were not trained here: which of "

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from bedside.export.preprocessing import NAMES, Preprocessing, named, scaled, standardized
 from bedside.export.recipe import VARIANTS
+from bedside.export.terminal import Bars, print_result, progress_bars
 from bedside.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from bedside.export.bundling import ExportResult
     from bedside.export.plan import Plan
-    from bedside.export.progress import TrainingProgress
 
 _INSTALL = 'pip install "bedside[export]"'
 #: Options that only make sense for a model from elsewhere: attribute and option.
@@ -130,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         BedsideError: See `bedside.export.pipeline`.
     """
     _check_usage(args)
-    with _progress() as steps:
+    with progress_bars() as steps:
         try:
             result = _recipe(args, steps) if args.recipe is not None else _model(args, steps)
         except ModuleNotFoundError as error:
@@ -138,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(msgspec.json.encode(summary(result)).decode() + "\n")
     else:
-        _print(result)
+        print_result(result)
     return 0
 
 
@@ -176,7 +169,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("--model needs --data: class folders or an .npz, for calibration and the gate")
 
 
-def _recipe(args: argparse.Namespace, steps: _Bars) -> ExportResult:
+def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult:
     from bedside.export.recipe import load_recipe, recipe_root
 
     recipe, digest = load_recipe(args.recipe)
@@ -196,7 +189,7 @@ def _recipe(args: argparse.Namespace, steps: _Bars) -> ExportResult:
     )
 
 
-def _model(args: argparse.Namespace, steps: _Bars) -> ExportResult:
+def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
     from bedside.export.foreign import check_kind, load_keras
     from bedside.export.recipe import InputRecipe
 
@@ -297,71 +290,6 @@ def _check_output(out: Path) -> None:
     from bedside.export.writable import check_writable
 
     check_writable(out)
-
-
-class _Bars:
-    """Progress on the terminal; see `bedside.export.steps.Steps`.
-
-    Args:
-        console: Writes to a duplicate of standard error: converters are silenced by turning descriptor 2
-            away.
-    """
-
-    def __init__(self, console: Console) -> None:
-        from bedside.export.progress import BarProgress
-
-        self.training: TrainingProgress = BarProgress(console)
-        self._console = console
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Any]:
-        columns = (
-            TextColumn("{task.description:<26}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self._console, redirect_stdout=False, redirect_stderr=False) as bar:
-            task = bar.add_task(name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-            known = bar.tasks[0].total
-            bar.update(task, completed=known or 1, total=known or 1)
-
-    def say(self, line: str) -> None:
-        self._console.print(Text(f"note: {line}", style="dim"))
-
-
-@contextmanager
-def _progress() -> Iterator[_Bars]:
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as file:
-        yield _Bars(Console(file=file, highlight=False))
-
-
-def _print(result: ExportResult) -> None:
-    o = result.outcome
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    table = Table(title=f"{o.name} {o.version}", title_justify="left")
-    for name in ("variant", "verdict", "accuracy", "drop", "worst class", "agreement", "size", "p50"):
-        table.add_column(name, justify="left" if name in ("variant", "verdict", "worst class") else "right")
-    marks = o.reference
-    table.add_row(
-        "Keras fp32", "", f"{marks.accuracy:.2%}", "", f"{marks.worst[0]} {marks.worst[1]:.2%}", "", "", ""
-    )
-    for v in o.variants:
-        verdict = Text("refused", "red") if v.refused else Text("shipped" if v.shipped else "passed", "green")
-        size = "" if v.bytes is None else f"{v.bytes / 1000:.1f} kB"
-        if (m := v.measured) is None:
-            table.add_row(v.id, verdict, "", "", "", "", size, "")
-            continue
-        drop = f"{100 * (marks.accuracy - m.marks.accuracy):+.2f}"
-        worst = f"{m.marks.worst[0]} {m.marks.worst[1]:.2%}"
-        cells = (f"{m.marks.accuracy:.2%}", drop, worst, f"{m.agreement:.2%}", size, f"{m.invoke_ms:.3f} ms")
-        table.add_row(v.id, verdict, *cells)
-    console.print(table)
-    for v in o.refused:
-        console.print(Text(f"{v.id} refused: {v.refused}"))
-    console.print(Text(f"bundle  {result.path}\ndigest  {result.digest}\nreport  {result.report}"))
 
 
 def _floats(text: str) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,7 +48,10 @@ def load_keras(path: str | Path, modules: Sequence[str] = ()) -> Any:
     import keras
 
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with warnings.catch_warnings():
+            # Keras only warns when the file lacks weights of a layer, and leaves it untrained.
+            warnings.filterwarnings("error", message="(?s).*(initialized weights|nested container)")
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its layers raise
         raise UsageError(f"cannot be loaded: {_innermost(error)}", where=str(path), hint=_hint()) from None
     if not isinstance(model, keras.Model):

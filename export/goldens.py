@@ -11,19 +11,21 @@ import numpy.typing as npt
 
 from bedside.export.data.types import Split
 from bedside.runtime.bundle.manifest import InputSpec
-from bedside.runtime.packing import GoldenInput
-from bedside.runtime.synthetic import golden_frames
+from bedside.runtime.packing import GoldenInput, drawn_goldens
 
 
-def golden_inputs(holdout: Split | None = None, from_data: int = 0) -> tuple[GoldenInput, ...]:
+def golden_inputs(
+    spec: InputSpec, holdout: Split | None = None, from_data: int = 0
+) -> tuple[GoldenInput, ...]:
     """Captured frames to record.
 
     Args:
+        spec: Of the model's input.
         holdout: Where `from_data` frames are taken from.
         from_data: How many real frames go in, spread over the holdout; these then are in the bundle for
             everybody to see.
     """
-    frames = [GoldenInput(pixels=pixels, color=color) for pixels, color in golden_frames()]
+    frames = list(drawn_goldens(spec))
     items = holdout.items if holdout is not None else ()
     if from_data > 0 and items:
         for index in np.unique(np.linspace(0, len(items) - 1, min(from_data, len(items))).astype(int)):

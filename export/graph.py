@@ -91,7 +91,8 @@ def adopt(
     model = _float_input(model, where)
     shape = _shape(model, size, channels, where)
     found = leading(model, shape)
-    chosen, normalization = _decide(preprocessing, found, where)
+    readable = getattr(model, "inputs", None) is not None
+    chosen, normalization = _decide(preprocessing, found, readable, where)
     try:
         reference = _wrap(model, chosen, shape, None, "float32", where)
         single = _wrap(model, chosen, shape, 1, "float32", where)
@@ -162,7 +163,7 @@ def _shape(model: Any, size: tuple[int, int] | None, channels: int | None, where
 
 
 def _decide(
-    given: Preprocessing | None, found: Leading | None, where: str
+    given: Preprocessing | None, found: Leading | None, readable: bool, where: str
 ) -> tuple[Preprocessing | None, str]:
     """What is put in front of the model, and how that is told."""
     if given is not None and given.name != "none":
@@ -176,9 +177,10 @@ def _decide(
     if given is not None:
         return None, f"given: none, pixels 0..255 go in as they are{f' ({found})' if found else ''}"
     if found is None:
-        raise UsageError(
-            "does not begin with Rescaling or Normalization", where=where, hint=f"say {_CHOICES}"
-        )
+        what = "does not begin with Rescaling or Normalization"
+        if not readable:
+            what = "is a subclassed model: what it expects of pixels cannot be read from it"
+        raise UsageError(what, where=where, hint=f"say {_CHOICES}")
     if not found.plausible:
         raise UsageError(
             f"begins with {found}, which is no range for 0..255", where=where, hint=f"say {_CHOICES}"

@@ -164,6 +164,13 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(v for v in self.variants if v.refused is not None)
 
 
+def grouping(splits: tuple[SplitSummary, ...]) -> str:
+    """Whether frames that belong together were kept together, as far as the data says."""
+    if all(s.groups == s.samples for s in splits):
+        return "Every frame is a group of its own: frames of one subject may be in two splits."
+    return "No group (subject, sequence, video, object) is in two splits."
+
+
 def sentence(text: str) -> str:
     """A note as a sentence."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -212,8 +213,11 @@ def _with_weights(recipe: Recipe, data: ClassificationData, path: Path) -> _Trai
         if path.suffix == ".keras":
             model.set_weights(load_keras(path).get_weights())
         else:
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+            with warnings.catch_warnings():
+                # Keras only warns when the file lacks layers of the model, and leaves those untrained.
+                warnings.simplefilter("error")
+                model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         what = f"does not fit the recipe's model: {' '.join(str(error).split())[:200]}"
         hint = "size, channels, width_multiplier, dense and the classes must be those it was trained with"
         raise UsageError(what, where=str(path), hint=hint) from None

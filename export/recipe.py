@@ -109,6 +109,8 @@ class AugmentRecipe(_Strict, frozen=True, kw_only=True):
         jpeg: Probability of a JPEG round trip, quality 25 to 90.
         pad: Probability of shrinking the frame into a black or grey screen with furniture around it.
         furniture: Probability of scanner furniture (text, scale bars, grey wedge) drawn over the frame.
+        screen_labels: Classes that `pad` and `furniture` apply to; None: all. A test pattern does not become
+            another one inside a scanner's screen, but it may come to look like a scanner's picture.
     """
 
     flip_horizontal: Fraction = 0.0
@@ -130,6 +132,7 @@ class AugmentRecipe(_Strict, frozen=True, kw_only=True):
     jpeg: Fraction = 0.0
     pad: Fraction = 0.0
     furniture: Fraction = 0.0
+    screen_labels: tuple[Line, ...] | None = None
 
 
 class TrainingRecipe(_Strict, frozen=True, kw_only=True):
@@ -361,7 +364,7 @@ def load_recipe(path: str | Path) -> tuple[Recipe, str]:
         raise RecipeError(
             f"not UTF-8 at byte {error.start}", where=where, hint="a recipe is a TOML text file"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits
         raise RecipeError(f"not TOML: {error}", where=where) from None
     except RecursionError:
         raise RecipeError("not a recipe: nested too deeply", where=where) from None
@@ -421,6 +424,12 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     labels = getattr(data, "labels", None)
     if labels is not None and len(set(labels)) != len(labels):
         raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)
+    for stray in (s for s in recipe.training.augment.screen_labels or () if labels and s not in labels):
+        raise RecipeError(
+            f"training.augment.screen_labels names {stray!r}, which is not in data.labels",
+            where=where,
+            hint=", ".join(labels or ()),
+        )
     if isinstance(data, CollectionData):
         for index, item in enumerate(data.items):
             _check_item(item, data.labels, f"data.items[{index}]", where)

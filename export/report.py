@@ -1,9 +1,9 @@
-"""The export report: one HTML file for people, one JSON file for programs."""
+"""The export report for people: one HTML file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import msgspec
@@ -13,13 +13,14 @@ import numpy.typing as npt
 from bedside.export.evaluate import Marks, wilson
 from bedside.export.outcome import (
     RESEARCH_ONLY,
-    SCHEMA,
     EngineCheck,
     ExportOutcome,
     VariantResult,
+    grouping,
     kilobytes,
     sentence,
 )
+from bedside.export.record import Bundled
 from bedside.runtime import html
 from bedside.runtime.frame import Color
 from bedside.runtime.html import Content, Html
@@ -44,37 +45,6 @@ class Shown(msgspec.Struct, frozen=True):
     truth: int
     keras: tuple[float, ...]
     variant: tuple[float, ...]
-
-
-class Bundled(msgspec.Struct, frozen=True):
-    """The bundle that was written.
-
-    Attributes:
-        file: Its name.
-        digest: sha256 of its manifest.
-        bytes: Of the file.
-    """
-
-    file: str
-    digest: str
-    bytes: int
-
-
-def report_json(outcome: ExportOutcome, checks: Sequence[EngineCheck], bundle: Bundled) -> bytes:
-    """Everything in the report but the pictures.
-
-    Returns:
-        UTF-8, indented.
-    """
-    content = {
-        "schema": SCHEMA,
-        "bundle": bundle,
-        **msgspec.structs.asdict(outcome),
-        "reference": _marks(outcome.reference),
-        "variants": [_variant(v, outcome) for v in outcome.variants],
-        "engines": [{**msgspec.structs.asdict(c), "passed": c.passed} for c in checks],
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=1)
 
 
 def report_html(
@@ -297,7 +267,7 @@ def _data(o: ExportOutcome) -> Iterable[Content]:
     yield html.table(
         ["split", "frames", "groups", *o.labels, "sha256"],
         [[s.name, s.samples, s.groups, *s.counts, html.tag("code", s.sha256[:16])] for s in o.splits],
-        caption="No group (subject, sequence, video, object) is in two splits.",
+        caption=grouping(o.splits),
     )
     if o.sources:
         rows = [[s.name, s.licence, s.citation, s.note] for s in o.sources]
@@ -348,38 +318,3 @@ def _threads(count: int) -> str:
 
 def _ms(value: float | None) -> str | None:
     return None if value is None else f"{value:.3f}"
-
-
-def _marks(marks: Marks) -> dict[str, Any]:
-    return {
-        "samples": marks.samples,
-        "correct": marks.correct,
-        "accuracy": marks.accuracy,
-        "interval_95_wilson": marks.interval,
-        "majority": marks.majority,
-        "worst_class": {"label": marks.worst[0], "recall": marks.worst[1]},
-        "recalls": dict(zip(marks.labels, marks.recalls, strict=True)),
-        "counts": dict(zip(marks.labels, marks.counts, strict=True)),
-        "confusion": marks.confusion,
-    }
-
-
-def _variant(v: VariantResult, o: ExportOutcome) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "id": v.id,
-        "format": v.format,
-        "precision": v.precision,
-        "bytes": v.bytes,
-        "shipped": v.shipped,
-        "refused": v.refused,
-    }
-    if (m := v.measured) is not None:
-        content |= {
-            **_marks(m.marks),
-            "drop": o.reference.accuracy - m.marks.accuracy,
-            "agreement": m.agreement,
-            "max_probability_difference": m.difference,
-            "engine": m.engine,
-            "invoke_p50_ms": m.invoke_ms,
-        }
-    return content

@@ -70,7 +70,7 @@ def train(
         recipe: `[training]` and `seed` count.
         work_dir: Where the state is kept.
         progress: Told of every batch and epoch.
-        labels: Class names, for notes.
+        labels: Class names, for notes and `screen_labels`.
         seconds_now: Monotonic time in seconds.
 
     Raises:
@@ -98,6 +98,7 @@ def train(
             classes=classes,
             batch=settings.batch,
             augmenter=Augmenter(settings.augment),
+            screen=_screen(settings.augment.screen_labels, labels),
             seed=recipe.seed,
         )
         shown.begin(settings.epochs, len(batches), resumed or 0)
@@ -162,6 +163,16 @@ def _fit(
         if type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError"):
             raise _memory(error) from None
         raise
+
+
+def _screen(named: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> list[bool] | None:
+    """Per class whether it is named; None where nobody names any."""
+    if named is None:
+        return None
+    if labels is None or not set(named) <= set(labels):
+        have = "no class names are known" if labels is None else f"the classes are {', '.join(labels)}"
+        raise RecipeError(f"augment.screen_labels names {', '.join(named)}; {have}", where="training")
+    return [label in named for label in labels]
 
 
 def _learning_rate(settings: TrainingRecipe, samples: int) -> Any:

@@ -4,7 +4,6 @@ import threading
 import time
 from typing import Protocol
 
-
 _DAY_NS = 86_400 * 10**9
 
 

@@ -35,7 +35,7 @@ class Codestream(msgspec.Struct, frozen=True):
         complete: Whether its end marker was found.
         colors: What a JPEG says of its three components: `jfif` (YCbCr by the JFIF marker), `ycc` (YCbCr by
             Adobe's), `rgb` (by Adobe's, or by their names R, G, B), `contradiction`, or `unmarked`.
-        sound: False where a marker has a value that its standard does not know.
+        sound: False where a marker of a JPEG has a value that makes no sense for up to three components.
     """
 
     width: int
@@ -80,7 +80,7 @@ def parse_jpeg(data: bytes) -> Codestream | None:
             sound = sound and segment[5:6] == b"\1"  # major version
         elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
             ycc, rgb = ycc or segment[11] == 1, rgb or segment[11] == 0
-            sound = sound and segment[11] <= 2
+            sound = sound and segment[11] <= 1  # 2, YCCK, is for four components
         elif marker in _SOF and len(segment) >= 6:
             height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
             found = Codestream(width, height, segment[5], segment[0], complete=False)

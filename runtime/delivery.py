@@ -15,7 +15,6 @@ from bedside.runtime.frame import Frame
 from bedside.runtime.protocols import Sink, SourceInfo
 from bedside.runtime.result import Result
 
-
 #: Unwritten results per sink; with pixels, eight 1080p frames are 50 MB.
 DEPTH = 64
 DEPTH_PIXELS = 8
@@ -37,15 +36,16 @@ class DeliverySummary(msgspec.Struct, frozen=True, omit_defaults=True):
 class Delivery:
     """Runs one sink on a thread of its own, so that it never slows the loop.
 
-    Every result that was offered ends up written or dropped, and every frame that was held is let go: the one that
-    a sink is busy with when the delivery is given up, only when the sink returns, since it still looks at it.
+    Every result that was offered ends up written or dropped, and every frame that was held is let go: the one
+    that a sink is busy with when the delivery is given up, only when the sink returns, since it still looks
+    at it.
 
     Args:
         sink: What to run.
         wait: Whether a full queue makes the caller wait (a durable sink behind a recording) instead of losing
             the result.
-        depth: Results that may be unwritten; None for `DEPTH`, or `DEPTH_PIXELS` where the sink holds the frames
-            too.
+        depth: Results that may be unwritten; None for `DEPTH`, or `DEPTH_PIXELS` where the sink holds the
+            frames too.
     """
 
     def __init__(self, sink: Sink, *, wait: bool, depth: int | None = None) -> None:
@@ -101,8 +101,9 @@ class Delivery:
     def interrupt(self, grace_s: float) -> None:
         """The run is to end now. Any thread may call it.
 
-        `offer` waits no longer, a sink that is not durable loses what it has not begun, and `open` and `close` give
-        up after `grace_s` seconds. A close that begins later has that long from its own beginning.
+        `offer` waits no longer, a sink that is not durable loses what it has not begun, and `open` and
+        `close` give up after `grace_s` seconds. A close that begins later has that long from its own
+        beginning.
         """
         with self._changed:
             if self._deadline is None:
@@ -175,7 +176,8 @@ class Delivery:
 
     def _run(self) -> None:
         assert self._info is not None
-        # A sink may be anybody's code: whatever it raises is its failure, `SystemExit` included, not the loop's.
+        # A sink may be anybody's code: whatever it raises is its failure, `SystemExit` included, not the
+        # loop's.
         try:
             self.sink.open(self._info)
         except BaseException as error:

@@ -114,7 +114,8 @@ class Frame(msgspec.Struct, frozen=True):
 
     Attributes:
         pixels: `(H, W, C) uint8`; C is 3, or 1 for `gray`. A view: it may be lent (see `lease`).
-        seq: Count of captured frames of this stream, from 0. Gaps downstream are losses, and the ledger has them.
+        seq: Count of captured frames of this stream, from 0. Gaps downstream are losses, and the ledger has
+            them.
         captured_ns: Monotonic time stamp of the hand-over by the driver, in ns.
         source: The source's name.
         color: Channel order of `pixels`.

@@ -43,11 +43,11 @@ class LedgerSnapshot(msgspec.Struct, frozen=True):
 class Ledger:
     """Counts frames in and out. Thread-safe.
 
-    Which frames are in flight is remembered one by one, so that a frame that is settled twice, or never captured,
-    is an error where it happens and not a wrong sum at the end.
+    Which frames are in flight is remembered one by one, so that a frame that is settled twice, or never
+    captured, is an error where it happens and not a wrong sum at the end.
 
-    A closed ledger does not change any more. A thread that hung in a driver may return after that, with a frame in
-    its hands that was written off or never counted: it may go on settling it, to no effect.
+    A closed ledger does not change any more. A thread that hung in a driver may return after that, with a
+    frame in its hands that was written off or never counted: it may go on settling it, to no effect.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,8 @@ class Ledger:
             raise ValueError(f"frame {seq} is not in flight") from None
 
     def close(self) -> LedgerSnapshot:
-        """Whatever is still in flight becomes `dropped(shutdown)`; the last snapshot. May be called more than once."""
+        """Whatever is still in flight becomes `dropped(shutdown)`; the last snapshot. May be called more than
+        once."""
         with self._lock:
             if self._in_flight:
                 self._add(Dropped.SHUTDOWN, len(self._in_flight))
@@ -119,6 +120,10 @@ class Ledger:
             captured, processed, in_flight = self._captured, self._processed, len(self._in_flight)
 
         def column(kind: type[Dropped] | type[Withheld] | type[Failed]) -> dict[str, int]:
-            return {str(reason): count for reason, count in sorted(columns.items()) if isinstance(reason, kind)}
+            return {
+                str(reason): count for reason, count in sorted(columns.items()) if isinstance(reason, kind)
+            }
 
-        return LedgerSnapshot(captured, processed, column(Dropped), column(Withheld), column(Failed), in_flight)
+        return LedgerSnapshot(
+            captured, processed, column(Dropped), column(Withheld), column(Failed), in_flight
+        )

@@ -31,8 +31,8 @@ class Mailbox:
         """Offer a frame.
 
         Returns:
-            The frame that was lost by it: the one that it replaced under `latest`, `frame` itself when the mailbox
-            is closed, None when nothing was lost. The caller accounts for it.
+            The frame that was lost by it: the one that it replaced under `latest`, `frame` itself when the
+            mailbox is closed, None when nothing was lost. The caller accounts for it.
         """
         with self._changed:
             if self.policy == "all":

@@ -28,8 +28,7 @@ from bedside.runtime.bundle.manifest import (
     Version,
 )
 from bedside.runtime.errors import RecipeError
-from bedside.runtime.packing import BundleDraft, GoldenInput, ModelDraft, VariantDraft
-from bedside.runtime.synthetic import golden_frames
+from bedside.runtime.packing import BundleDraft, GoldenInput, ModelDraft, VariantDraft, drawn_goldens
 
 _MAX_MODEL = 512 << 20
 
@@ -44,8 +43,8 @@ class ModelSection(_Strict, frozen=True):
     Attributes:
         precision: Of its arithmetic.
         outputs: A name for each output of the file.
-        golden: Pictures to record as golden frames, relative to the TOML. They travel in the bundle. Synthetic
-            frames are recorded beside them.
+        golden: Pictures to record as golden frames, relative to the TOML. They travel in the bundle.
+            Synthetic frames are recorded beside them.
     """
 
     precision: Precision
@@ -99,7 +98,9 @@ def read_packfile(path: Path) -> PackFile:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         # ValueError: no UTF-8, or an integer of thousands of digits.
-        raise RecipeError(str(error), where=str(path), hint="the README lists the keys of a pack file") from None
+        raise RecipeError(
+            str(error), where=str(path), hint="the README lists the keys of a pack file"
+        ) from None
 
 
 def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
@@ -115,7 +116,9 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
     """
     kind = model.suffix.lower().lstrip(".")
     if kind not in ("tflite", "onnx"):
-        raise RecipeError(f"a {model.suffix or 'nameless'} file", where=str(model), hint="pack takes .tflite and .onnx")
+        raise RecipeError(
+            f"a {model.suffix or 'nameless'} file", where=str(model), hint="pack takes .tflite and .onnx"
+        )
     fmt: Format = "tflite" if kind == "tflite" else "onnx"
     try:
         if model.exists() and not model.is_file():
@@ -129,12 +132,16 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
         raise RecipeError("the file is empty", where=str(model))
     decode = _decode(packfile, folder)
     frames = tuple(_picture(folder / name) for name in packfile.model.golden)
-    frames += tuple(GoldenInput(pixels, color) for pixels, color in golden_frames())
+    frames += drawn_goldens(packfile.input)
     variant = VariantDraft(
         id=f"{fmt}-{packfile.model.precision}", format=fmt, precision=packfile.model.precision, data=data
     )
     main = ModelDraft(
-        input=packfile.input, outputs=packfile.model.outputs, decode=decode, variants=(variant,), frames=frames
+        input=packfile.input,
+        outputs=packfile.model.outputs,
+        decode=decode,
+        variants=(variant,),
+        frames=frames,
     )
     return BundleDraft(
         name=packfile.name,
@@ -171,7 +178,9 @@ def _decode(packfile: PackFile, folder: Path) -> Decode:
             raise RecipeError("decode.labels and decode.labels_file are both given", hint="keep one")
         path = folder / section.labels_file
         try:
-            labels = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+            labels = tuple(
+                line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+            )
         except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL character in the name
             raise RecipeError(f"cannot be read: {_reason(error)}", where=str(path)) from None
     return ClassificationDecode(labels=labels, output=section.output, scores=section.scores)
@@ -205,6 +214,8 @@ def _card(packfile: PackFile, file: str) -> str:
         "",
         f"Packed from `{file}`, licence {packfile.licence}. Its accuracy was not evaluated by bedside.",
     ]
-    for source in packfile.data_source:
-        lines.append(f"- Data: {source.name}, {source.licence}. {source.citation} {source.note}".rstrip())
+    lines += [
+        f"- Data: {source.name}, {source.licence}. {source.citation} {source.note}".rstrip()
+        for source in packfile.data_source
+    ]
     return "\n".join(lines) + "\n"

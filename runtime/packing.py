@@ -5,6 +5,7 @@ Used by `bedside export` on the workstation and by `bedside pack` anywhere; need
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -43,14 +44,15 @@ from bedside.runtime.errors import BedsideError, BundleError, EngineError
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.golden import relative_error
 from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.synthetic import golden_frames
 from bedside.runtime.tasks import dequantize
 
 #: Oldest runtime that reads what this module writes.
 MIN_RUNTIME = "0.1.0"
 
-#: Smallest tolerance stated per precision: engines order their sums differently, and an int8 engine may round a
-#: tie either way. Measured across LiteRT, ONNX Runtime and OpenVINO; the measured error of this host is doubled
-#: where it is larger.
+#: Smallest tolerance stated per precision: engines order their sums differently, and an int8 engine may round
+#: a tie either way. Measured across LiteRT, ONNX Runtime and OpenVINO; the measured error of this host is
+#: doubled where it is larger.
 FLOOR: Mapping[str, float] = {
     "fp32": 1e-3,
     "bf16": 2e-2,
@@ -134,6 +136,19 @@ class BundleDraft(msgspec.Struct, frozen=True):
     changelog: dict[str, str] = {}
 
 
+@functools.cache
+def _drawn(size: tuple[int, int]) -> tuple[GoldenInput, ...]:
+    return tuple(GoldenInput(pixels, color) for pixels, color in golden_frames(size=size))
+
+
+def drawn_goldens(spec: InputSpec) -> tuple[GoldenInput, ...]:
+    """Golden frames without a patient in them, drawn; smaller ones for small inputs, since they travel.
+
+    Drawing takes a second, so they are drawn once per process.
+    """
+    return _drawn((160, 120) if max(spec.width, spec.height) <= 128 else (320, 240))
+
+
 def build(draft: BundleDraft) -> tuple[Manifest, dict[str, bytes]]:
     """Record the goldens of every variant on this host and put the manifest together.
 
@@ -214,7 +229,11 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
             outputs = tuple(
                 put(f"golden/{role}-{v.id}-{i}.npy", dump_npy(array)) for i, array in enumerate(expected)
             )
-            tolerance = v.tolerance if v.tolerance is not None else measure_tolerance(v, stacked, expected)
+            tolerance = (
+                v.tolerance
+                if v.tolerance is not None
+                else measure_tolerance(v, stacked, expected, session_out)
+            )
             answers.append(VariantGolden(variant=v.id, outputs=outputs, tolerance=tolerance))
         variants.append(
             Variant(
@@ -250,8 +269,8 @@ def run_samples(
     Args:
         session: Open; stays open.
         samples: `(N, *tensor shape without batch)`.
-        specs: Of the outputs, with their quantization; None for what the session itself reports, which only the
-            format's native engine knows in full.
+        specs: Of the outputs, with their quantization; None for what the session itself reports, which only
+            the format's native engine knows in full.
 
     Returns:
         One `(N, *output shape without batch) float32` array per output, dequantized.
@@ -260,14 +279,17 @@ def run_samples(
     for sample in samples:
         session.input()[0] = sample
         outputs = session.invoke()
-        rows.append(tuple(dequantize(o, s)[0] for o, s in zip(outputs, specs or session.outputs, strict=True)))
+        rows.append(
+            tuple(dequantize(o, s)[0] for o, s in zip(outputs, specs or session.outputs, strict=True))
+        )
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 
 def _record(v: VariantDraft, samples: Array) -> tuple[tuple[npt.NDArray[np.float32], ...], Any, Any]:
-    here = [e for e in engines.preference(v.format) if engines.status(e).available]
-    # Where there is none, the first says what to install.
-    native = here[0] if here else engines.preference(v.format)[0]
+    # OpenVINO reads .tflite files, but drops the quantization of their outputs, which the manifest has to state.
+    natives = [e for e in engines.preference(v.format) if v.format == "onnx" or e != "openvino"]
+    # Where none is here, the first says what to install.
+    native = next((e for e in natives if engines.status(e).available), natives[0])
     session = engines.compile_model(native, v.data, v.format, SessionOptions())
     try:
         tensor = session.inputs[0]
@@ -286,15 +308,26 @@ def _record(v: VariantDraft, samples: Array) -> tuple[tuple[npt.NDArray[np.float
         session.close()
 
 
-def measure_tolerance(v: VariantDraft, samples: Array, expected: tuple[npt.NDArray[np.float32], ...]) -> float:
+def measure_tolerance(
+    v: VariantDraft,
+    samples: Array,
+    expected: tuple[npt.NDArray[np.float32], ...],
+    specs: tuple[TensorSpec, ...],
+) -> float:
     """Twice the largest relative error of any engine on this host, at least the precision's floor.
 
-    An engine that cannot run the file is left to `bedside verify`, which names it. One that disagrees beyond the
-    schema's cap does not widen the tolerance: it will be refused on the device, and rightly so.
+    Args:
+        v: The file.
+        samples: At the engine's input, `(N, *tensor shape without batch)`.
+        expected: Answers of the format's native engine, per output.
+        specs: Of the outputs, as that engine reports them.
+
+    An engine that cannot run the file is left to `bedside verify`, which names it. One that disagrees beyond
+    the schema's cap does not widen the tolerance: it will be refused on the device, and rightly so.
     """
     worst = 0.0
     for status in engines.statuses():
-        if status.version is None or v.format not in status.formats:
+        if not status.available or v.format not in status.formats:
             continue
         for threads in (1, 2):
             try:
@@ -302,7 +335,7 @@ def measure_tolerance(v: VariantDraft, samples: Array, expected: tuple[npt.NDArr
             except BedsideError:
                 break
             try:
-                outputs = run_samples(session, samples)
+                outputs = run_samples(session, samples, specs)
             except BedsideError:
                 continue
             finally:

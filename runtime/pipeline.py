@@ -17,7 +17,17 @@ from bedside.runtime.loading import Loaded
 from bedside.runtime.mailbox import Mailbox, Policy
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import Sink, Source, SourceInfo
-from bedside.runtime.result import SCHEMA, Anchor, Dropped, Failed, Outcome, Reason, Result, TaskResult, Withheld
+from bedside.runtime.result import (
+    SCHEMA,
+    Anchor,
+    Dropped,
+    Failed,
+    Outcome,
+    Reason,
+    Result,
+    TaskResult,
+    Withheld,
+)
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder
 
 #: How long a stream that is stopped waits for its source and its sinks to return, in seconds.
@@ -109,7 +119,7 @@ class Pipeline:
         identity: StreamIdentity,
         *,
         policy: Policy | None = None,
-        limits: StreamLimits = StreamLimits(),
+        limits: StreamLimits | None = None,
         clock: Clock | None = None,
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
@@ -127,7 +137,7 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._identity = identity
         self._policy = policy
-        self._limits = limits
+        self._limits = limits or StreamLimits()
         self._clock = clock or MonotonicClock()
         self._on_result = on_result
         self._anchor = Anchor(self._clock.now_ns(), self._clock.unix_ns())
@@ -182,7 +192,8 @@ class Pipeline:
             self._drain()
             for delivery in self._deliveries:
                 delivery.begin_close()
-            # A driver may block in `read` for ever; the thread is a daemon, and shutdown does not wait for it.
+            # A driver may block in `read` for ever; the thread is a daemon, and shutdown does not wait for
+            # it.
             capture.join(SHUTDOWN_S)
             summaries = tuple(d.close(FLUSH_S) for d in self._deliveries)
             ledger = self.ledger.close()
@@ -327,7 +338,9 @@ class Pipeline:
                 reason, decoded = Withheld.STALE, None
         self._publish(frame, published, reason, decoded)
 
-    def _publish(self, frame: Frame, published: int, reason: Reason | None, decoded: TaskResult | None) -> None:
+    def _publish(
+        self, frame: Frame, published: int, reason: Reason | None, decoded: TaskResult | None
+    ) -> None:
         if reason is None:
             outcome = Outcome.OK
         else:

@@ -53,6 +53,8 @@ _TABLE_TYPES: dict[str, npt.DTypeLike] = {
     "float32": np.float32,
 }
 
+_UINT8 = np.dtype(np.uint8)
+
 #: OpenCV computes source positions in float32 and fixed point; no build strays further, in source pixels.
 _SLACK = 1 / 64
 
@@ -99,14 +101,14 @@ class Preprocessor:
             FrameError: The frame is no such picture, or the region of interest or a mask does not lie in it.
             EngineError: `out` is not the tensor that `spec` describes.
         """
-        if out.shape != self._shape or out.dtype != self._dtype:
+        if out.shape != self._shape or out.dtype != self._dtype or not out.flags.c_contiguous:
             raise EngineError(
-                f"the input buffer is {list(out.shape)} {out.dtype}, "
-                f"the manifest says {list(self._shape)} {self._dtype}"
+                f"the input buffer is {list(out.shape)} {out.dtype} with strides {list(out.strides)}, "
+                f"the manifest says {list(self._shape)} {self._dtype}, contiguous"
             )
         key = (pixels.shape, color)
         plan = self._plans.get(key)
-        if plan is None:
+        if plan is None or pixels.dtype != _UINT8:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             plan = self._plans[key] = self._plan(pixels, color)
@@ -118,7 +120,7 @@ class Preprocessor:
 
     def _plan(self, pixels: Pixels, color: Color) -> _Plan:
         channels = 1 if color == "gray" else 3
-        if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8 or 0 in pixels.shape:
+        if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != _UINT8 or 0 in pixels.shape:
             raise FrameError(
                 f"a {color} frame is (H, W, {channels}) uint8, this one is {pixels.shape} {pixels.dtype}"
             )
@@ -299,9 +301,9 @@ def _reached(start: int, stop: int, source: int, target: int, mode: str) -> tupl
     OpenCV is given the crop alone.
     """
     step = source / target
-    reach = {"linear": 1.0, "cubic": 2.0, "nearest": (step + 1) / 2, "area": max(1.5, (step + 1) / 2)}[
-        mode
-    ] + _SLACK
+    covered = (step + 1) / 2
+    reaches = {"linear": 1.0, "cubic": 2.0, "nearest": covered, "area": max(1.5, covered)}
+    reach = reaches[mode] + _SLACK
     first = math.ceil((start - reach + 0.5) / step - 0.5)
     last = math.floor((stop - 1 + reach + 0.5) / step - 0.5)
     return min(max(first, 0), target), min(max(last + 1, 0), target)

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     add_stream_arguments(parser)
     parser.add_argument("--scenario", choices=("SingleStream", "Offline"), default="SingleStream")
-    parser.add_argument("--seconds", type=positive, default=3.0, metavar="S", help="measure at least this long")
+    parser.add_argument(
+        "--seconds", type=positive, default=3.0, metavar="S", help="measure at least this long"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -62,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({**what, "host": probe()})
         return 0
     print_line(
-        f"{args.scenario}: {measured.queries} queries in {measured.seconds:.2f} s, {measured.per_second:.1f} a second; "
+        f"{args.scenario}: {measured.queries} queries in {measured.seconds:.2f} s, "
+        f"{measured.per_second:.1f} a second; "
         f"{loaded.variant.id} on {session.engine}, {session.options.threads} threads, {width}x{height} frames"
     )
     if measured.latency_ms:

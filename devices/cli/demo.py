@@ -33,9 +33,22 @@ PICTURES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("-o", "--output", type=Path, default=Path("bedside-demo"), metavar="FOLDER", help="where to write (default: bedside-demo)")
-    parser.add_argument("--seconds", type=positive, default=10.0, metavar="S", help="how long to run (default: 10)")
-    parser.add_argument("--from-scratch", action="store_true", help="make the model first: synthetic data, training, conversion, quantization, gate")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("bedside-demo"),
+        metavar="FOLDER",
+        help="where to write (default: bedside-demo)",
+    )
+    parser.add_argument(
+        "--seconds", type=positive, default=10.0, metavar="S", help="how long to run (default: 10)"
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="make the model first: synthetic data, training, conversion, quantization, gate",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
 
 
@@ -59,8 +72,15 @@ def run(args: argparse.Namespace) -> int:
         loop=loop,
         seconds=args.seconds,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.1f} s"), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), disable=args.json or not sys.stderr.isatty()) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=progress_console(), disable=args.json or not sys.stderr.isatty()
+    ) as progress:
         task = progress.add_task(f"streaming {source}", total=args.seconds)
         first: list[int] = []
 
@@ -92,7 +112,11 @@ def run(args: argparse.Namespace) -> int:
         print_summary(summary)
         if right is not None:
             print_line(f"{right:.1%} of the results name the class that was drawn")
-        for path, what in ((results, "every result"), (overlay, "what a screen would show"), (report, "open it in a browser")):
+        for path, what in (
+            (results, "every result"),
+            (overlay, "what a screen would show"),
+            (report, "open it in a browser"),
+        ):
             if path.exists():
                 print_line(f"{path}: {what}")
     if ended.interrupted is not None:

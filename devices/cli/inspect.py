@@ -42,7 +42,11 @@ def describe(bundle: Bundle) -> dict[str, Any]:
 def _print(bundle: Bundle) -> None:
     manifest = bundle.manifest
     out = console()
-    signed = "carries signatures, which this version does not judge" if bundle.signed else "no: protected against accident only"
+    signed = (
+        "carries signatures, which this version does not judge"
+        if bundle.signed
+        else "no: protected against accident only"
+    )
     facts = [
         ("name", f"{manifest.name} {manifest.version}"),
         ("task", manifest.task),
@@ -73,7 +77,10 @@ def _print_model(role: str, model: Model) -> None:
     out = console()
     labels = getattr(model.decode, "labels", ())
     facts = [
-        ("input", f"{spec.width} x {spec.height} {spec.color} {spec.dtype}, {spec.resize}, {spec.interpolation}"),
+        (
+            "input",
+            f"{spec.width} x {spec.height} {spec.color} {spec.dtype}, {spec.resize}, {spec.interpolation}",
+        ),
         ("outputs", ", ".join(model.outputs)),
         ("labels", ", ".join(labels[:12]) + (f", ... {len(labels)} in all" if len(labels) > 12 else "")),
         ("golden", f"{len(model.golden.frames)} captured frames, tolerances below"),
@@ -96,5 +103,15 @@ def _print_model(role: str, model: Model) -> None:
                 "refused: " + v.refused if v.refused else ("shipped" if v.file else "left out"),
             )
         )
-    header = ("variant", "precision", "size", "holdout", "drop", "samples", "worst class", "tolerance", "state")
+    header = (
+        "variant",
+        "precision",
+        "size",
+        "holdout",
+        "drop",
+        "samples",
+        "worst class",
+        "tolerance",
+        "state",
+    )
     out.print(table("Variants", header, rows, right=(2, 4, 5, 7)))

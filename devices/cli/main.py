@@ -24,27 +24,38 @@ TERMINATED = 143
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A subcommand: the module that has `add_arguments(parser)` and `run(args)`, imported when it is called."""
+    """A subcommand: the module that has `add_arguments(parser)` and `run(args)`, imported when it is
+    called."""
 
     module: str
     help: str
 
 
 COMMANDS = {
-    "demo": Command("bedside.devices.cli.demo", "run a starter bundle on a real echo cine, and write a report"),
-    "probe": Command("bedside.devices.cli.probe", "say what this host is and which engines and cameras it has"),
+    "demo": Command(
+        "bedside.devices.cli.demo", "run a starter bundle on a real echo cine, and write a report"
+    ),
+    "probe": Command(
+        "bedside.devices.cli.probe", "say what this host is and which engines and cameras it has"
+    ),
     "inspect": Command("bedside.devices.cli.inspect", "show what a bundle is"),
-    "verify": Command("bedside.devices.cli.verify", "check every digest, and replay goldens on every engine here"),
-    "export": Command("bedside.export.cli", "train or take a Keras model, convert, quantize, gate and pack it"),
-    "pack": Command("bedside.devices.cli.pack", "make a bundle of a .tflite or .onnx file somebody else made"),
+    "verify": Command(
+        "bedside.devices.cli.verify", "check every digest, and replay goldens on every engine here"
+    ),
+    "export": Command(
+        "bedside.export.cli", "train or take a Keras model, convert, quantize, gate and pack it"
+    ),
+    "pack": Command(
+        "bedside.devices.cli.pack", "make a bundle of a .tflite or .onnx file somebody else made"
+    ),
     "run": Command("bedside.devices.cli.run", "process a frame stream"),
     "bench": Command("bedside.devices.cli.bench", "measure latency and throughput on this host"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and takes options by their full names only: abbreviations would change their
-    meaning with every new option."""
+    """Says what is wrong in one line, and takes options by their full names only: abbreviations would change
+    their meaning with every new option."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
@@ -94,24 +105,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 a check or gate failed; 2 usage; 3 bundle; 4 source; 5 engine; 6 sink; 130 Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    top = _top_parser()
-    args = top.parse_args(words[:1])
-    command = COMMANDS[args.command]
+    name = "bedside"
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Labels and paths may hold what the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _terminable():
+            args = _top_parser().parse_args(words[:1])
+            name, command = f"bedside {args.command}", COMMANDS[args.command]
             module = importlib.import_module(command.module)
-            summary = command.help[0].upper() + command.help[1:] + "."
-            parser = Parser(prog=f"bedside {args.command}", description=summary)
+            parser = Parser(prog=name, description=command.help[0].upper() + command.help[1:] + ".")
             module.add_arguments(parser)
             code: int = module.run(parser.parse_args(words[1:]))
             return code
     except BedsideError as error:
-        return _say(args.command, str(error), error.exit_code)
+        return _say(name, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say(args.command, "interrupted", INTERRUPTED)
+        return _say(name, "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has left (`bedside inspect X | head`): that is not our failure.
         return 0
@@ -119,14 +129,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
 
 
-def _say(command: str, what: str, code: int) -> int:
+def _say(name: str, what: str, code: int) -> int:
     with suppress(OSError):  # nobody may be listening
-        print(f"bedside {command}: {what}", file=sys.stderr)  # noqa: T201
+        print(f"{name}: {what}", file=sys.stderr)  # noqa: T201
     return code
 
 
 def _let_go_of_stdout() -> None:
-    """Flush; where that fails, let the interpreter flush into nothing when it exits, instead of failing again."""
+    """Flush; where that fails, let the interpreter flush into nothing when it exits, instead of failing
+    again."""
     try:
         sys.stdout.flush()
     except OSError:

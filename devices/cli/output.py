@@ -1,4 +1,5 @@
-"""What commands print: tables for people on standard output, one JSON object for scripts, progress on stderr."""
+"""What commands print: tables for people on standard output, one JSON object for scripts, progress on
+stderr."""
 
 from __future__ import annotations
 
@@ -77,8 +78,11 @@ def _encodable(value: Any) -> Any:
     return [_encodable(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> Table:
-    """A table of plain values; columns in `right` are aligned right. Text is neither markup nor terminal codes."""
+def table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()
+) -> Table:
+    """A table of plain values; columns in `right` are aligned right. Text is neither markup nor terminal
+    codes."""
     made = Table(title=Text(printable(title), style="bold"), title_justify="left", header_style="bold")
     for i, name in enumerate(header):
         made.add_column(name, justify="right" if i in right else "left", overflow="fold")

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("model", metavar="MODEL", type=Path, help="a .tflite or .onnx file")
     parser.add_argument("--manifest", metavar="M.toml", type=Path, required=True, help="what the file is")
-    parser.add_argument("-o", "--output", metavar="X.bedside", type=Path, required=True, help="the bundle to write")
+    parser.add_argument(
+        "-o", "--output", metavar="X.bedside", type=Path, required=True, help="the bundle to write"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
             }
         )
     else:
-        text = f"{args.output}: {size(args.output.stat().st_size)}, {variant.id}, golden tolerance {tolerance:.2e}"
-        print_line(f"{text}, bundle {digest}")
+        written = size(args.output.stat().st_size)
+        print_line(
+            f"{args.output}: {written}, {variant.id}, golden tolerance {tolerance:.2e}, bundle {digest}"
+        )
     return 0

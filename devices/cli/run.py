@@ -16,7 +16,7 @@ from bedside.devices.cli.output import console, print_json, print_line, progress
 from bedside.devices.compose import PipelineSpec, Stream
 from bedside.devices.profiles import Profile, load_profile
 from bedside.devices.running import run_stream
-from bedside.devices.sources.uri import CaptureOptions
+from bedside.devices.sources.options import CaptureOptions
 from bedside.runtime.errors import UsageError, printable
 from bedside.runtime.result import Classification, Result
 
@@ -25,12 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
     add_stream_arguments(parser)
-    parser.add_argument("--sink", action="append", default=[], metavar="URI", help="jsonl:PATH, video:PATH.webm or null:; may be repeated")
-    parser.add_argument("--policy", choices=("latest", "all"), help="newest frame, or every frame (default: by the source)")
+    parser.add_argument(
+        "--sink",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="jsonl:PATH, video:PATH.webm or null:; may be repeated",
+    )
+    parser.add_argument(
+        "--policy", choices=("latest", "all"), help="newest frame, or every frame (default: by the source)"
+    )
     parser.add_argument("--max-frames", type=positive_int, metavar="N", help="stop after N captured frames")
     parser.add_argument("--seconds", type=positive, metavar="S", help="stop after S seconds")
-    parser.add_argument("--paced", action="store_true", help="play a recording at its own frame rate, as a live stream")
-    parser.add_argument("--smoothing", type=fraction, metavar="ALPHA", help="smooth scores over time: weight of the newest frame, 0 to 1")
+    parser.add_argument(
+        "--paced", action="store_true", help="play a recording at its own frame rate, as a live stream"
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=fraction,
+        metavar="ALPHA",
+        help="smooth scores over time: weight of the newest frame, 0 to 1",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
 
 
@@ -40,7 +55,8 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         metavar="URI",
-        help="a video, image, DICOM or folder; camera:0; synthetic:ultrasound?fps=60&size=1920x1080&frames=300; sample:echo-cine",
+        help="a video, image, DICOM or folder; camera:0; sample:echo-cine; "
+        "synthetic:ultrasound?fps=60&size=1920x1080&frames=300",
     )
     parser.add_argument("--engine", metavar="E", help="litert, tflite, onnxruntime or openvino")
     parser.add_argument("--variant", metavar="V", help="id of a variant in the bundle")
@@ -149,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
     summary = stream.summary(ended.summary)
     if args.json:
         print_json(summary)
-    else:
+    elif ended.summary.ledger.captured or ended.summary.error is None:
         print_summary(summary)
     if ended.interrupted is not None:
         return ended.interrupted
@@ -176,7 +192,12 @@ class Watch:
     """
 
     def __init__(self, total: int | None, enabled: bool) -> None:
-        columns = (TextColumn("{task.completed} frames"), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.completed} frames"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+        )
         self._progress = Progress(*columns, console=progress_console(), disable=not enabled, transient=True)
         self._task = self._progress.add_task("", total=total)
         self._enabled = enabled
@@ -217,7 +238,14 @@ def print_summary(summary: dict[str, Any]) -> None:
     rows = []
     for stage, values in summary["latency_ms"].items():
         rows.append(
-            (stage, *(f"{values[q]:.3f}" if q in values else "-" for q in ("p50", "p90", "p95", "p99", "p99.9", "max")), values.get("samples", 0))
+            (
+                stage,
+                *(
+                    f"{values[q]:.3f}" if q in values else "-"
+                    for q in ("p50", "p90", "p95", "p99", "p99.9", "max")
+                ),
+                values.get("samples", 0),
+            )
         )
     header = ("ms", "p50", "p90", "p95", "p99", "p99.9", "max", "samples")
     out.print(table("Latency (- : too few samples to say)", header, rows, right=range(1, 8)))

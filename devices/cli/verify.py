@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         checks = check_all(bundle, options)
         ok = bool(checks) and all(c.ok for c in checks)
         if args.json:
-            absent = {s.id: s.reason for s in engines.statuses() if s.version is None}
+            absent = {s.id: s.reason for s in engines.statuses() if not s.available}
             print_json(
                 {"bundle": bundle.digest, "bytes": bundle.size, "ok": ok, "checks": checks, "absent": absent}
             )
@@ -80,9 +80,8 @@ def check_all(bundle: Bundle, options: SessionOptions) -> list[Check]:
     for role, model in bundle.manifest.models.items():
         tolerance = {g.variant: g.tolerance for g in model.golden.variants}
         for variant in model.shipped:
-            for status in engines.statuses():
-                if status.version is not None and variant.format in status.formats:
-                    checks.append(_check(bundle, role, variant, status.id, options, tolerance[variant.id]))
+            readers = [s.id for s in engines.statuses() if s.available and variant.format in s.formats]
+            checks += [_check(bundle, role, variant, e, options, tolerance[variant.id]) for e in readers]
     return checks
 
 
@@ -116,6 +115,6 @@ def _print(bundle: Bundle, checks: list[Check]) -> None:
     ]
     header = ("variant", "engine", "threads", "error", "tolerance", "pixels", "goldens")
     out.print(table("Golden replay on this host", header, rows, right=(2, 3, 4, 5)))
-    absent = [s for s in engines.statuses() if s.version is None]
+    absent = [s for s in engines.statuses() if not s.available]
     if absent:
         print_line("not checked: " + "; ".join(f"{s.id}: {s.reason}" for s in absent))

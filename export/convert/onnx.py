@@ -66,7 +66,9 @@ def _from_keras(graph: Any) -> onnx.ModelProto:
     scores = tf.function(lambda pixels: {OUTPUT: graph(pixels, training=False)}, input_signature=signature)
     proto: onnx.ModelProto = tf2onnx.convert.from_function(scores, input_signature=signature, opset=OPSET)[0]
     _bind_captures(proto, scores.get_concrete_function().graph.captures)
+    _replace_erfc(proto)
     _renumber(proto)
+    onnx.checker.check_model(proto, full_check=True)
     return proto
 
 
@@ -81,8 +83,24 @@ def _bind_captures(proto: onnx.ModelProto, captures: Iterable[tuple[Any, Any]]) 
         proto.graph.input.remove(entry)
 
 
+def _replace_erfc(proto: onnx.ModelProto) -> None:
+    """`erfc(x) = 1 - erf(x)`: exact GELU becomes Erfc, which is no ONNX operator."""
+    graph = proto.graph
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            inner, one = f"{node.output[0]}_erf", f"{node.output[0]}_one"
+            graph.initializer.append(numpy_helper.from_array(np.array(1.0, np.float32), one))
+            nodes.append(onnx.helper.make_node("Erf", node.input, [inner], name=f"{node.name}_erf"))
+            nodes.append(onnx.helper.make_node("Sub", [one, inner], node.output, name=node.name))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def _renumber(proto: onnx.ModelProto) -> None:
-    """Number tf2onnx's helper tensors by their place in the graph, so that the same model gives the same bytes.
+    """Number tf2onnx's helper tensors by their place in the graph, so that equal models give equal bytes.
 
     It numbers them with a counter of the process (`Relu__17`), and names the graph after the traced function.
     """
@@ -109,7 +127,9 @@ def _quantize(proto: onnx.ModelProto, calibration: npt.NDArray[np.uint8]) -> onn
     with tempfile.TemporaryDirectory(prefix="bedside-") as folder:
         source, prepared, target = (str(Path(folder) / name) for name in ("a.onnx", "b.onnx", "c.onnx"))
         onnx.save(proto, source)
-        ort.quant_pre_process(source, prepared)
+        # Shapes are static. Symbolic inference would add nothing, and leaves a file in the working directory
+        # when it fails.
+        ort.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         ort.quantize_static(
             prepared,
             target,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from bedside.export.data.splitting import Fractions, make_data
@@ -18,6 +20,7 @@ from bedside.runtime.synthetic import (
     LABELS,
     PATTERNS,
     EndoscopyScene,
+    PatternKind,
     PatternScene,
     Scene,
     UltrasoundScene,
@@ -30,6 +33,8 @@ Kind = Literal["ultrasound", "endoscopy", "patterns"]
 #: Sizes of drawn frames, in pixels: common aspect ratios of screens, upright ones included.
 _SIZES = ((320, 240), (400, 225), (256, 256), (360, 270), (240, 320))
 _PRESETS: tuple[Preset, ...] = ("abdomen", "heart", "superficial", "phantom")
+#: What looks most like a scanner's screen comes up twice as often.
+_PATTERNS: tuple[PatternKind, ...] = (*PATTERNS, "nosignal", "screen", "desktop")
 #: Frames that are taken from one scene: making an anatomy costs more than looking at it again a second later.
 _MOMENTS: dict[Kind, int] = {"ultrasound": 2, "endoscopy": 4, "patterns": 1}
 _FRAMES_BETWEEN = 40
@@ -77,7 +82,7 @@ class Stage:
             return UltrasoundScene(width=width, height=height, seed=seed, preset=preset, furniture=furniture)
         if self._kind == "endoscopy":
             return EndoscopyScene(width=width, height=height, seed=seed, furniture=furniture)
-        return PatternScene(PATTERNS[scene % len(PATTERNS)], width=width, height=height, seed=seed)
+        return PatternScene(_PATTERNS[scene % len(_PATTERNS)], width=width, height=height, seed=seed)
 
 
 def drawn_items(
@@ -85,19 +90,31 @@ def drawn_items(
 ) -> list[Item]:
     """Items that are drawn when they are loaded.
 
+    Two blank screens are easily the same: patterns are drawn here as well, small, and what was there before
+    is passed over. Anatomies are never the same.
+
     Args:
         kind: What is drawn.
-        count: How many.
+        count: How many different ones.
         label: Of all of them.
         seed: Of the recipe.
         name: Start of their keys.
         split: Where they have to be.
     """
     stage = Stage(kind, seed)
-    return [
-        _item(f"{name}/{number:06d}", label, stage.group(number), partial(stage.draw, number), split)
-        for number in range(count)
-    ]
+    items: list[Item] = []
+    seen: set[bytes] = set()
+    for number in itertools.count():
+        if len(items) == count:
+            return items
+        if kind == "patterns":
+            look = cv2.resize(stage.draw(number)[0], (64, 64), interpolation=cv2.INTER_AREA).tobytes()
+            if look in seen:
+                continue
+            seen.add(look)
+        key = f"{name}/{number:06d}"
+        items.append(_item(key, label, stage.group(number), partial(stage.draw, number), split))
+    return items
 
 
 def load_synthetic(recipe: SyntheticData, *, seed: int) -> ClassificationData:

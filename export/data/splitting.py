@@ -18,7 +18,6 @@ from bedside.export.data.types import SPLITS, ClassificationData, Item, Split, S
 from bedside.runtime.bundle.manifest import DataSource
 from bedside.runtime.errors import RecipeError
 
-
 #: Splits that items can be drawn into, in the order in which they choose.
 DRAWN: tuple[SplitName, ...] = ("holdout", "validation")
 
@@ -179,7 +178,9 @@ def _draw(
             needy = [
                 s for s in (*draw[position + 1 :], "train") if not _present(label, s, assigned, per_group)
             ]
-            picked = _pick(free, per_group, label, fractions.of(split) * totals[label] - have, len(needy), have == 0)
+            picked = _pick(
+                free, per_group, label, fractions.of(split) * totals[label] - have, len(needy), have == 0
+            )
             for group in picked:
                 assigned[group] = split
             free = [g for g in free if g not in assigned]

@@ -1,1 +1,1 @@
-"""."""
+"""Recipes that come with bedside, as TOML files."""

@@ -1,10 +1,12 @@
 """The canonical container: a zip file of which there is exactly one for given members.
 
-Members are stored, in a fixed order, with fixed time stamps and attributes, without extra fields, comments, gaps
-or zip64. Any reader of zip files can list and extract it; this reader accepts nothing else. That is stricter than
-zip plus member digests, which leaves zip's own metadata (time stamps, attributes, comments, slack) unchecked.
+Members are stored, in a fixed order, with fixed time stamps and attributes, without extra fields, comments,
+gaps or zip64. Any reader of zip files can list and extract it; this reader accepts nothing else. That is
+stricter than zip plus member digests, which leaves zip's own metadata (time stamps, attributes, comments,
+slack) unchecked.
 
-Layout after PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central header), 4.3.16 (end record).
+Layout after PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (central header), 4.3.16 (end
+record).
 """
 
 from __future__ import annotations
@@ -162,11 +164,15 @@ class Container:
         self._file = file
         self.size = file.seek(0, 2)
         if self.size < _END.size:
-            raise ValueError(f"{self.size} bytes are too few for a bundle" if self.size else "the file is empty")
+            raise ValueError(
+                f"{self.size} bytes are too few for a bundle" if self.size else "the file is empty"
+            )
         end = _read_at(file, self.size - _END.size, _END.size)
         magic, disk, start_disk, here, count, length, start, comment = _END.unpack(end)
         if magic != b"PK\x05\x06" or comment:
-            raise ValueError("not a canonical bundle: no zip end record as the last 22 bytes (truncated, or not a bundle)")
+            raise ValueError(
+                "not a canonical bundle: no zip end record as the last 22 bytes (truncated, or not a bundle)"
+            )
         _check_totals(count, start, limits)
         if (disk, start_disk, here) != (0, 0, count) or start + length + _END.size != self.size:
             raise ValueError("not a canonical bundle: the zip end record contradicts the file")

@@ -1,8 +1,8 @@
 """`bundle.json`, format version 1: the schema. The rules that a schema cannot say are in `rules`.
 
 Spelling follows MONAI bundle metadata where a field means the same (`version`, `description`, `intended_use`,
-`data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a new key therefore
-needs a new `format_version`.
+`data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a new key
+therefore needs a new `format_version`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class FileRef(_Strict, frozen=True, kw_only=True):
 
 
 class Quantization(_Strict, frozen=True, kw_only=True):
-    """Affine quantization, per tensor: `real = scale * (q - zero_point)` (TFLite quantization specification)."""
+    """Affine quantization, per tensor: `real = scale * (q - zero_point)` (TFLite quantization
+    specification)."""
 
     scale: Annotated[float, Meta(gt=0.0)]
     zero_point: Annotated[int, Meta(ge=-32768, le=32767)] = 0
@@ -84,7 +85,8 @@ class InputSpec(_Strict, frozen=True, kw_only=True):
         layout: Axis order of the tensor.
         dtype: Of the tensor. bedside's own exports take `uint8` pixels and nothing else.
         quantization: Of the tensor. `(1.0, 0)` and `uint8` means: pixels go in as they are.
-        normalization: For third-party models that want it outside the graph; None when the graph takes pixels.
+        normalization: For third-party models that want it outside the graph; None when the graph takes
+            pixels.
     """
 
     width: Dimension
@@ -238,7 +240,8 @@ class Golden(_Strict, frozen=True, kw_only=True):
         engine: Samples at the engine's input.
         frames: Captured frames.
         variants: Expected outputs per shipped variant.
-        pixel_tolerance: Largest difference, in input codes, between preprocess on this host and the stored sample.
+        pixel_tolerance: Largest difference, in input codes, between preprocess on this host and the stored
+            sample.
     """
 
     engine: EngineGolden
@@ -350,7 +353,9 @@ class Manifest(_Strict, frozen=True, kw_only=True):
         refs = [self.card]
         for model in self.models.values():
             refs += [
-                FileRef(file=v.file, sha256=v.sha256, bytes=v.bytes) for v in model.variants if v.file is not None
+                FileRef(file=v.file, sha256=v.sha256, bytes=v.bytes)
+                for v in model.variants
+                if v.file is not None
             ]
             golden = model.golden
             refs.append(golden.engine.input)

@@ -25,7 +25,8 @@ from bedside.runtime.errors import BundleError
 class Bundle:
     """An open bundle. Members are read on demand, and every byte that leaves was checked against its digest.
 
-    The file stays open, and what `read` returns is what was hashed: swapping the file afterwards changes nothing.
+    The file stays open, and what `read` returns is what was hashed: swapping the file afterwards changes
+    nothing.
 
     Attributes:
         path: Where it was opened, for messages.
@@ -70,7 +71,9 @@ class Bundle:
             raise ValueError(f"member {missing[0]} is named by bundle.json and missing")
         for name, ref in self._files.items():
             if entries[name].size != ref.bytes:
-                raise ValueError(f"member {name} has {entries[name].size} bytes, bundle.json says {ref.bytes}")
+                raise ValueError(
+                    f"member {name} has {entries[name].size} bytes, bundle.json says {ref.bytes}"
+                )
 
     def read(self, name: str) -> bytes:
         """The verified bytes of a member.
@@ -91,7 +94,8 @@ class Bundle:
         return data
 
     def array(self, ref: FileRef) -> npt.NDArray[Any]:
-        """A verified `.npy` member as a read-only array. Never unpickles, never allocates beyond the member."""
+        """A verified `.npy` member as a read-only array. Never unpickles, never allocates beyond the
+        member."""
         data = self.read(ref.file)
         try:
             return load_npy(data)
@@ -133,7 +137,7 @@ def open_bundle(path: str | Path, limits: container.Limits = container.LIMITS) -
         # A pipe would block in `open`, and opening a device may do something: look first.
         if not stat.S_ISREG(path.stat().st_mode):
             raise not_regular
-        file = open(path, "rb", opener=_without_waiting)  # noqa: PTH123, SIM115 - Path.open takes no opener
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path.open takes no opener
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         raise BundleError(f"cannot be opened: {what}", where=str(path), hint=hint) from None
@@ -151,10 +155,11 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-#: What `np.save` writes for plain numbers, and nothing else: numpy's own reader evaluates literals, reads headers of
-#: files that Python 2 wrote, and leaks tokenizer errors and warnings on hostile ones.
+#: What `np.save` writes for plain numbers, and nothing else: numpy's own reader evaluates literals, reads
+#: headers of files that Python 2 wrote, and leaks tokenizer errors and warnings on hostile ones.
 _NPY_HEADER = re.compile(
-    rb"\{'descr': '(\|b1|\|u1|\|i1|<[uif][248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,9}, ?)*\d{0,9})\), \} *\n"
+    rb"\{'descr': '(\|b1|\|u1|\|i1|<[uif][248])', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,9}, ?)*\d{0,9})\), \} *\n"
 )
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _MAX_AXES = 8

@@ -52,7 +52,9 @@ def check_input(where: str, spec: InputSpec) -> None:
     if spec.normalization is not None:
         for key, values in (("mean", spec.normalization.mean), ("std", spec.normalization.std)):
             if len(values) not in (1, spec.channels):
-                raise ValueError(f"{where}.normalization.{key}: {len(values)} values for {spec.channels} channels")
+                raise ValueError(
+                    f"{where}.normalization.{key}: {len(values)} values for {spec.channels} channels"
+                )
             if not all(math.isfinite(v) for v in values):
                 raise ValueError(f"{where}.normalization.{key}: not finite")
     if spec.quantization is not None and not math.isfinite(spec.quantization.scale):
@@ -76,7 +78,9 @@ def _check_model(where: str, model: Model) -> None:
         raise ValueError(f"{where}.golden.variants: {with_golden} are not the shipped variants")
     for g in model.golden.variants:
         if len(g.outputs) != len(model.outputs):
-            raise ValueError(f"{where}.golden.{g.variant}: {len(g.outputs)} outputs, the model has {len(model.outputs)}")
+            raise ValueError(
+                f"{where}.golden.{g.variant}: {len(g.outputs)} outputs, the model has {len(model.outputs)}"
+            )
     golden = [model.golden.engine.input, *(f.frame for f in model.golden.frames)]
     golden += [output for g in model.golden.variants for output in g.outputs]
     for ref in golden:
@@ -84,11 +88,15 @@ def _check_model(where: str, model: Model) -> None:
             raise ValueError(f"{where}.golden: {ref.file!r} is no golden/*.npy")
     if isinstance(model.decode, ClassificationDecode):
         if model.decode.output >= len(model.outputs):
-            raise ValueError(f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs")
+            raise ValueError(
+                f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs"
+            )
         for v in model.variants:
             classes = math.prod(v.outputs[model.decode.output].shape)
             if classes != len(model.decode.labels):
-                raise ValueError(f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores")
+                raise ValueError(
+                    f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores"
+                )
 
 
 def _check_variant(where: str, model: Model, v: Variant) -> None:
@@ -141,7 +149,9 @@ def decode(data: bytes, runtime_version: str) -> Manifest:
         header = msgspec.json.decode(data, type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"bundle.json: {error}") from None
-    if header.format_version > FORMAT_VERSION or version_tuple(header.min_runtime) > version_tuple(runtime_version):
+    if header.format_version > FORMAT_VERSION or version_tuple(header.min_runtime) > version_tuple(
+        runtime_version
+    ):
         raise ValueError(
             f"too new: format {header.format_version} for runtime {header.min_runtime} or later; "
             f"this is runtime {runtime_version} with format {FORMAT_VERSION}"

@@ -66,16 +66,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         SinkError: The folder cannot be written, or the disk is full.
     """
     temporary: Path | None = None
+    given = str(path)
     try:
         # Else a redirected `/dev/stdout`, which is a link to a plain file, would itself be replaced.
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writing would replace a device or a pipe by a plain file; no one means that.
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise SinkError("is no regular file", where=str(path), hint="choose another output path")
+            raise SinkError("is no regular file", where=given, hint="choose another output path")
         if path.exists() and not os.access(path, os.W_OK):
-            raise SinkError("is read-only", where=str(path), hint="choose another output path, or chmod it")
-        # Not `tempfile`: its files are private, and the umask cannot be read without changing it for every thread.
+            raise SinkError("is read-only", where=given, hint="choose another output path, or chmod it")
+        # Not `tempfile`: its files are private, and the umask cannot be read without changing it for every
+        # thread.
         unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
         with unfinished.open("xb") as file:
             temporary = unfinished
@@ -87,7 +89,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}"
-        raise SinkError(what, where=str(path), hint="check the folder's permissions and free space") from None
+        raise SinkError(what, where=given, hint="check the folder's permissions and free space") from None
     finally:
         if temporary is not None:
             with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,6 +25,13 @@ def domain(header: Header) -> Stored:
 def look_up(table: Pixels, stored: Stored, out: Pixels) -> None:
     """Write `table[stored]`; table `(N,)` or `(N, 3)`, stored `(H, W)` of 8 or 16 bits."""
     index = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("="), copy=False))
-    index = index.view(np.uint8 if index.itemsize == 1 else np.uint16)
+    if index.itemsize == 1:
+        index = index.view(np.uint8)
+        if table.ndim == 1:
+            cv2.LUT(index, table, dst=out[..., 0])
+        else:
+            cv2.LUT(cv2.merge((index, index, index)), table.reshape(1, 256, 3), dst=out)
+        return
+    index = index.view(np.uint16)
     # Every index is inside the table by its type; "wrap" only spares numpy the check and a buffer.
     np.take(table, index, axis=0, out=out if table.ndim == 2 else out[..., 0], mode="wrap")

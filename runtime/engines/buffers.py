@@ -65,7 +65,7 @@ def fixed_shape(
         open_batch: Whether the leading dimension may be open.
 
     Raises:
-        EngineError: Any other dimension is open or empty.
+        EngineError: Any other dimension is open or empty, or the batch is not 1.
     """
     fixed = [1 if k == 0 and open_batch and is_dynamic(d) else d for k, d in enumerate(shape)]
     if any(is_dynamic(d) or d == 0 for d in fixed):
@@ -73,6 +73,12 @@ def fixed_shape(
             f"{what} has the dynamic shape {show_shape(shape)}",
             where=engine,
             hint="export the model with a fixed height and width",
+        )
+    if not fixed or fixed[0] != 1:
+        raise EngineError(
+            f"{what} has the shape {show_shape(shape)}, its leading dimension should be a batch of 1",
+            where=engine,
+            hint="export the model for one picture at a time",
         )
     return tuple(cast("list[int]", fixed))
 

@@ -145,10 +145,21 @@ def status(engine: str) -> EngineStatus:
         missing = (error.name or "").partition(".")[0]
         reason = "not installed" if missing == wanted.package else f"its dependency {error.name} is missing"
     except Exception as error:  # a vendor's import can fail in any way; the reason is what matters
+        _raise_interruption(error)
         reason = f"does not load: {' '.join(str(error).split())[:200] or type(error).__name__}"
     if reason is not None:
         reason = f"{reason}: {wanted.install}"
     return EngineStatus(engine, version, reason, wanted.formats, hints)
+
+
+def _raise_interruption(error: BaseException) -> None:
+    """pybind11 modules turn a Ctrl-C that hits their initialization into an ImportError with it as the cause:
+    that engine is not absent, the user wants to stop."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def statuses() -> tuple[EngineStatus, ...]:

@@ -1,8 +1,8 @@
 """A verifying reader of `.tflite` files: the FlatBuffer is walked whole, every offset checked.
 
 Sources: the TFLite schema, version 3 (`tensorflow/compiler/mlir/lite/schema/schema.fbs`), and the FlatBuffers
-binary format (`flatbuffers.dev/internals`). TFLite's own wheels verify since 2.16 or so; `tflite-runtime`
-does not, and reads out of bounds on a truncated file.
+binary format (`flatbuffers.dev/internals`). `ai-edge-litert` verifies as well; `tflite-runtime` does not, and
+reads out of bounds on a truncated file.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def balanced(ledger: dict[str, Any]) -> bool:
     return bool(ledger["captured"] == ledger["processed"] + lost + ledger["in_flight"])
 
 
-def test_a_run_writes_every_result_and_ends_with_one_object(cli: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
+def test_a_run_writes_every_result_and_ends_with_one_object(
+    cli: Callable[..., Any], bundle: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "new" / "results.jsonl"
     done = cli("run", bundle, "--source", SOURCE, "--sink", f"jsonl:{out}", "--json")
     assert done.code == 0
@@ -75,7 +77,9 @@ def test_a_run_writes_every_result_and_ends_with_one_object(cli: Callable[..., A
 
 
 def test_a_run_for_people(cli: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
-    done = cli("run", bundle, "--source", SOURCE, "--sink", f"jsonl:{tmp_path / 'r.jsonl'}", "--sink", "null:")
+    done = cli(
+        "run", bundle, "--source", SOURCE, "--sink", f"jsonl:{tmp_path / 'r.jsonl'}", "--sink", "null:"
+    )
     assert done.code == 0
     assert "40 captured = 40 processed" in done.out
     assert "r.jsonl: 40 results" in done.out
@@ -85,11 +89,15 @@ def test_a_run_for_people(cli: Callable[..., Any], bundle: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("policy", ["latest", "all"])
 @pytest.mark.parametrize("paced", [False, True])
-def test_the_ledger_balances(policy: str, paced: bool, cli: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
+def test_the_ledger_balances(
+    policy: str, paced: bool, cli: Callable[..., Any], bundle: Path, tmp_path: Path
+) -> None:
     source = "synthetic:ultrasound?frames=30&fps=200&size=320x240"
     pace = ["--paced"] if paced else []
     out = tmp_path / "r.jsonl"
-    done = cli("run", bundle, "--source", source, "--policy", policy, *pace, "--sink", f"jsonl:{out}", "--json")
+    done = cli(
+        "run", bundle, "--source", source, "--policy", policy, *pace, "--sink", f"jsonl:{out}", "--json"
+    )
     assert done.code == 0
     summary = done.json
     ledger = summary["ledger"]
@@ -206,7 +214,13 @@ def test_everything_in_a_profile_reaches_the_run(tmp_path: Path) -> None:
     run_command.add_arguments(parser)
     spec = run_command.spec_from(parser.parse_args(["b.bedside", "--device", str(profile)]))
     capture = spec.capture
-    assert (capture.width, capture.height, capture.fps, capture.fourcc, capture.buffers) == (1920, 1080, 60.0, "MJPG", 2)
+    assert (capture.width, capture.height, capture.fps, capture.fourcc, capture.buffers) == (
+        1920,
+        1080,
+        60.0,
+        "MJPG",
+        2,
+    )
     assert capture.adopt_size
     assert (spec.source, spec.policy, spec.max_age_ms) == ("camera:0", "latest", 80.0)
     assert (spec.roi, spec.masks) == (Rect(1, 2, 300, 400), (Rect(0, 0, 10, 10),))
@@ -215,7 +229,9 @@ def test_everything_in_a_profile_reaches_the_run(tmp_path: Path) -> None:
     assert (spec.top_k, spec.smoothing) == (5, 0.5)
 
 
-def test_a_stale_result_is_withheld_on_a_live_stream(cli: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
+def test_a_stale_result_is_withheld_on_a_live_stream(
+    cli: Callable[..., Any], bundle: Path, tmp_path: Path
+) -> None:
     profile = tmp_path / "device.toml"
     profile.write_text('name = "device"\n[budget]\nmax_age_ms = 0.000001\n')
     out = tmp_path / "r.jsonl"
@@ -230,7 +246,9 @@ def test_a_stale_result_is_withheld_on_a_live_stream(cli: Callable[..., Any], bu
     assert all((r["outcome"], r["reason"], r["result"]) == ("withheld", "stale", None) for r in withheld)
 
 
-def test_a_stream_that_cannot_be_built_leaves_no_session_open(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_cannot_be_built_leaves_no_session_open(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Any] = []
 
     def spy(bundle: Any, *, variant: Any, engine: Any, options: SessionOptions) -> Any:

@@ -1,4 +1,4 @@
-"""A small three-class problem, models that learned it, and one export of them, shared by the tests of the exporter."""
+"""A small three-class problem, a model that learned it, and one export, for all tests of the exporter."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ SIDE = 16
 LABELS = ("flat", "ramp down", "ramp right")
 
 
-def draw(count: int, seed: int, low: int = 0, high: int = 90) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Noise, noise on a ramp downwards, noise on a ramp to the right: `(N, 16, 16, 3) uint8` within 0..179."""
+def draw(
+    count: int, seed: int, low: int = 0, high: int = 90
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Noise, and noise on a ramp downwards or to the right: `(N, 16, 16, 3) uint8` within 0..179."""
     rng = np.random.default_rng(seed)
     y = np.arange(count) % len(LABELS)
     ramp = np.arange(SIDE) * 90 // SIDE
@@ -51,7 +53,9 @@ def data() -> ClassificationData:
         train=split("train", 180, 1),
         validation=split("validation", 30, 2),
         holdout=split("holdout", 90, 3),
-        sources=(DataSource(name="drawn ramps", licence="CC0", citation="This test.", note="No patient in it"),),
+        sources=(
+            DataSource(name="drawn ramps", licence="CC0", citation="This test.", note="No patient in it"),
+        ),
     )
 
 

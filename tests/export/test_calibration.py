@@ -11,7 +11,9 @@ SPEC = InputSpec(width=16, height=16)
 
 
 def item(label: int, group: str, number: int) -> Item:
-    return Item(key=f"{group}/{number}", label=label, group=group, load=lambda: pytest.fail("read"), sha256="")
+    return Item(
+        key=f"{group}/{number}", label=label, group=group, load=lambda: pytest.fail("read"), sha256=""
+    )
 
 
 def test_extremes_are_added() -> None:

@@ -56,5 +56,10 @@ def test_hostile_text_stays_in_its_cell(outcome: ExportOutcome) -> None:
 
 
 def test_small_helpers() -> None:
-    assert (kilobytes(999), kilobytes(29_352), kilobytes(2_500_000), kilobytes(None)) == ("1.0 kB", "29.4 kB", "2.50 MB", "-")
+    assert (kilobytes(999), kilobytes(29_352), kilobytes(2_500_000), kilobytes(None)) == (
+        "1.0 kB",
+        "29.4 kB",
+        "2.50 MB",
+        "-",
+    )
     assert (sentence("a note"), sentence("A note."), sentence("")) == ("A note.", "A note.", "")

@@ -55,7 +55,10 @@ def test_the_manifest_keeps_the_comparison() -> None:
     assert (kept.value, kept.reference) == (0.9, 0.95)
     assert kept.drop == pytest.approx(0.05)
     assert kept.interval == wilson(18, 20)
-    assert [(c.label, c.samples, c.value, c.reference) for c in kept.classes] == [("a", 10, 0.8, 0.9), ("b", 10, 1, 1)]
+    assert [(c.label, c.samples, c.value, c.reference) for c in kept.classes] == [
+        ("a", 10, 0.8, 0.9),
+        ("b", 10, 1, 1),
+    ]
 
 
 def test_every_variant_was_measured_through_the_device_s_code(exported: Any) -> None:

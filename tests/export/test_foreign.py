@@ -39,7 +39,9 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     model = small(L.Rescaling(1 / 255))
     again = load_keras(saved(model, tmp_path / "m.keras"))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.float32)
-    assert np.array_equal(keras.ops.convert_to_numpy(again(pixels)), keras.ops.convert_to_numpy(model(pixels)))
+    assert np.array_equal(
+        keras.ops.convert_to_numpy(again(pixels)), keras.ops.convert_to_numpy(model(pixels))
+    )
 
 
 def test_mixed_precision_is_loaded_as_float32(tmp_path: Path) -> None:

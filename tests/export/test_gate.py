@@ -14,7 +14,9 @@ def marks(*right: int, of: int = 100) -> Marks:
     confusion = np.diag(right)
     for i, r in enumerate(right):
         confusion[i, (i + 1) % len(right)] += of - r
-    return Marks(labels=tuple("abcdef"[: len(right)]), confusion=tuple(tuple(int(n) for n in row) for row in confusion))
+    return Marks(
+        labels=tuple("abcdef"[: len(right)]), confusion=tuple(tuple(int(n) for n in row) for row in confusion)
+    )
 
 
 def measured(found: Marks, agreement: float = 1.0, difference: float = 0.0) -> Measured:

@@ -90,7 +90,9 @@ def test_an_integer_input_is_rebuilt_so_that_nothing_is_truncated() -> None:
 
 
 def test_any_size_is_fixed() -> None:
-    model = classifier(L.Rescaling(1 / 255), L.Conv2D(3, 3), shape=(None, None, 3), last=[L.GlobalAveragePooling2D()])
+    model = classifier(
+        L.Rescaling(1 / 255), L.Conv2D(3, 3), shape=(None, None, 3), last=[L.GlobalAveragePooling2D()]
+    )
     assert adopt(model, size=(14, 9)).shape == (9, 14, 3)
 
 
@@ -100,7 +102,9 @@ def test_subclassed() -> None:
     called = Subclassed()
     called(np.zeros((2, *SHAPE), np.float32))
     assert adopt(called, preprocessing=named("none")).shape == SHAPE
-    linear = adopt(Subclassed("linear"), preprocessing=named("none"), size=(10, 12), channels=3, scores="logits")
+    linear = adopt(
+        Subclassed("linear"), preprocessing=named("none"), size=(10, 12), channels=3, scores="logits"
+    )
     assert linear.scores == "logits"
 
 
@@ -118,12 +122,18 @@ def two_outputs() -> Any:
 REFUSED = {
     "no preprocessing": (lambda: adopt(classifier()), "--preprocessing none|unit|symmetric|imagenet|caffe"),
     "implausible": (lambda: adopt(classifier(L.Rescaling(2.0, offset=-1))), "-1..509"),
-    "twice": (lambda: adopt(classifier(L.Rescaling(1 / 255)), preprocessing=named("unit")), "normalize twice"),
+    "twice": (
+        lambda: adopt(classifier(L.Rescaling(1 / 255)), preprocessing=named("unit")),
+        "normalize twice",
+    ),
     "two inputs": (lambda: adopt(two_inputs()), "2 inputs"),
     "two outputs": (lambda: adopt(two_outputs()), "2 outputs"),
     "vector input": (lambda: adopt(classifier(shape=(20,), last=[L.Dense(2)])), "rank 2"),
     "channels first": (lambda: adopt(classifier(shape=(3, 12, 12))), "channels come last"),
-    "any size": (lambda: adopt(classifier(L.Rescaling(1 / 255), L.Conv2D(3, 3), shape=(None, None, 3), last=[])), "--size"),
+    "any size": (
+        lambda: adopt(classifier(L.Rescaling(1 / 255), L.Conv2D(3, 3), shape=(None, None, 3), last=[])),
+        "--size",
+    ),
     "wrong size": (lambda: adopt(classifier(L.Rescaling(1 / 255)), size=(9, 9)), "10x12"),
     "wrong channels": (lambda: adopt(classifier(L.Rescaling(1 / 255)), channels=1), "3 channels"),
     "a map": (lambda: adopt(classifier(L.Rescaling(1 / 255), last=[L.Conv2D(2, 1)])), "(None, K)"),
@@ -143,6 +153,7 @@ REFUSED = {
         lambda: adopt(classifier(L.Rescaling(1 / 255), last=[L.Flatten(), L.Dense(3), L.Softmax(axis=0)])),
         "expected 1",
     ),
+    "unreadable": (lambda: adopt(Subclassed(), size=(10, 12), channels=3), "cannot be read"),
     "unbuilt": (lambda: adopt(Subclassed(), preprocessing=named("none")), "which frames"),
     "no model": (lambda: adopt(object()), "not a Keras model"),
     "mixed precision": (

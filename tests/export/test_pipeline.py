@@ -81,7 +81,9 @@ def test_the_same_export_gives_the_same_bundle(
     results = []
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     for name in ("a.bedside", "b.bedside"):
-        results.append(export_model(learned, data, tmp_path / name, wanted, clock=ManualClock(len(results) + 1)))
+        results.append(
+            export_model(learned, data, tmp_path / name, wanted, clock=ManualClock(len(results) + 1))
+        )
     assert results[0].digest == results[1].digest
     assert results[0].path.read_bytes() == results[1].path.read_bytes()
     assert results[0].outcome.created_utc == "2023-11-14T22:13:20Z"
@@ -97,8 +99,10 @@ def fragile(learned: Any) -> Any:
     pixels = keras.Input((16, 16, 3))
     body = keras.Model(learned.inputs, learned.layers[-2].output)
     hidden = body(pixels)
-    huge = layers.GlobalAveragePooling2D()(layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")(pixels))
-    together = layers.Concatenate()([hidden, huge * 1e4])
+    huge = layers.GlobalAveragePooling2D()(
+        layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")(pixels)
+    )
+    together = layers.Concatenate()([hidden, huge * 20.0])
     last = layers.Dense(3, activation="softmax")
     model = keras.Model(pixels, last(together))
     kernel, bias = learned.layers[-1].get_weights()
@@ -109,7 +113,11 @@ def fragile(learned: Any) -> Any:
 def test_variants_that_collapse_are_refused_and_left_out(
     fragile: Any, data: ClassificationData, tmp_path: Path
 ) -> None:
-    wanted = plan(quantization=QuantizationRecipe(variants=("tflite-fp32", "tflite-int8", "onnx-int8"), default="tflite-int8"))
+    wanted = plan(
+        quantization=QuantizationRecipe(
+            variants=("tflite-fp32", "tflite-int8", "onnx-int8"), default="tflite-int8"
+        )
+    )
     result = export_model(fragile, data, tmp_path / "x.bedside", wanted, preprocessing=named("none"))
     verdicts = {v.id: v for v in result.outcome.variants}
     assert verdicts["tflite-fp32"].refused is None
@@ -129,7 +137,9 @@ def test_variants_that_collapse_are_refused_and_left_out(
     assert any("tflite-int8 was to be the default" in note for note in result.outcome.notes)
 
 
-def test_nothing_passes_and_nothing_is_written(fragile: Any, data: ClassificationData, tmp_path: Path) -> None:
+def test_nothing_passes_and_nothing_is_written(
+    fragile: Any, data: ClassificationData, tmp_path: Path
+) -> None:
     wanted = plan(quantization=QuantizationRecipe(variants=("tflite-int8",)))
     with pytest.raises(GateError, match="no variant may be shipped: tflite-int8: accuracy"):
         export_model(fragile, data, tmp_path / "x.bedside", wanted, preprocessing=named("none"))
@@ -139,7 +149,11 @@ def test_nothing_passes_and_nothing_is_written(fragile: Any, data: Classificatio
 def test_a_model_that_learned_nothing_is_not_converted(data: ClassificationData, tmp_path: Path) -> None:
     layers = keras.layers
     blank = keras.Sequential(
-        [keras.Input((16, 16, 3)), layers.Flatten(), layers.Dense(3, activation="softmax", kernel_initializer="zeros")]
+        [
+            keras.Input((16, 16, 3)),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax", kernel_initializer="zeros"),
+        ]
     )
     with pytest.raises(GateError, match=r"30 of 90.*always saying"):
         export_model(blank, data, tmp_path / "x.bedside", plan(), preprocessing=named("unit"))
@@ -178,7 +192,9 @@ class Interrupted(Silent):
         yield lambda done, total: None
 
 
-@pytest.mark.parametrize("step", ["read holdout", "convert tflite-fp32", "check every engine", "write bundle and report"])
+@pytest.mark.parametrize(
+    "step", ["read holdout", "convert tflite-fp32", "check every engine", "write bundle and report"]
+)
 def test_ctrl_c_leaves_nothing(learned: Any, data: ClassificationData, tmp_path: Path, step: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         export_model(learned, data, tmp_path / "x.bedside", plan(), steps=Interrupted(step))
@@ -187,7 +203,11 @@ def test_ctrl_c_leaves_nothing(learned: Any, data: ClassificationData, tmp_path:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SinkError("disk full")])
 def test_no_report_without_its_bundle_and_the_old_ones_stay(
-    learned: Any, data: ClassificationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    learned: Any,
+    data: ClassificationData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
     old = {name: f"old {name}".encode() for name in ("x.bedside", "x.report.html", "x.report.json")}
     for name, content in old.items():
@@ -202,7 +222,9 @@ def test_no_report_without_its_bundle_and_the_old_ones_stay(
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
 
 
-def test_an_output_that_cannot_be_written_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_cannot_be_written_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pipeline, "load_data", lambda *a, **k: pytest.fail("data was read"))
     (tmp_path / "x.report.html").mkdir()
     with pytest.raises(SinkError, match="no regular file"):
@@ -233,7 +255,9 @@ def ramps(tmp_path: Path, data: ClassificationData) -> Path:
 
 
 def test_a_recipe_becomes_a_bundle(ramps: Path) -> None:
-    result = export_recipe(recipe(ramps), ramps / "out" / "x.bedside", data_root=ramps, recipe_sha256="ab" * 32)
+    result = export_recipe(
+        recipe(ramps), ramps / "out" / "x.bedside", data_root=ramps, recipe_sha256="ab" * 32
+    )
     assert {p.name for p in (ramps / "out").iterdir()} == {"x.bedside", "x.report.html", "x.report.json"}
     assert result.outcome.training is not None
     assert len(result.outcome.training.history["val_loss"]) <= 14
@@ -284,7 +308,9 @@ def test_weights_that_do_not_fit(ramps: Path, learned: Any) -> None:
     assert not (ramps / "x.bedside").exists()
 
 
-def test_golden_frames_from_the_data_are_asked_for(learned: Any, data: ClassificationData, tmp_path: Path) -> None:
+def test_golden_frames_from_the_data_are_asked_for(
+    learned: Any, data: ClassificationData, tmp_path: Path
+) -> None:
     result = export_model(learned, data, tmp_path / "x.bedside", plan(golden_from_data=2))
     own = {item.load()[0].tobytes() for item in data.holdout.items}
     with open_bundle(result.path) as bundle:

@@ -12,7 +12,11 @@ def applied(preprocessing: Preprocessing, pixel: float) -> list[float]:
 
 @pytest.mark.parametrize(
     ("name", "black", "white"),
-    [("none", [0, 0, 0], [255, 255, 255]), ("unit", [0, 0, 0], [1, 1, 1]), ("symmetric", [-1, -1, -1], [1, 1, 1])],
+    [
+        ("none", [0, 0, 0], [255, 255, 255]),
+        ("unit", [0, 0, 0], [1, 1, 1]),
+        ("symmetric", [-1, -1, -1], [1, 1, 1]),
+    ],
 )
 def test_range(name: str, black: list[float], white: list[float]) -> None:
     assert applied(named(name), 0) == pytest.approx(black, abs=1e-6)

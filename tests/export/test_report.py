@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bedside.export.outcome import RESEARCH_ONLY, EngineCheck, Training
-from bedside.export.report import Bundled, Shown, report_html, report_json
+from bedside.export.record import Bundled, report_json
+from bedside.export.report import Shown, report_html
 
 BUNDLE = Bundled(file="ramps.bedside", digest="ab" * 32, bytes=1234)
 
@@ -83,7 +84,9 @@ def test_training_refusals_and_disagreements_are_shown(exported: Any) -> None:
     outcome = msgspec.structs.replace(
         exported.outcome,
         variants=(*exported.outcome.variants[:2], refused, *exported.outcome.variants[3:]),
-        training=Training({"loss": (1.0, 0.5), "val_loss": (1.1, 0.7)}, best_epoch=2, seconds=3.2, resumed_from=1),
+        training=Training(
+            {"loss": (1.0, 0.5), "val_loss": (1.1, 0.7)}, best_epoch=2, seconds=3.2, resumed_from=1
+        ),
     )
     checks = (
         EngineCheck("tflite-int8", "litert 2", 1, 0.0, 0.05, 0.1, 40),
@@ -95,7 +98,12 @@ def test_training_refusals_and_disagreements_are_shown(exported: Any) -> None:
     text = " ".join(read(page).text)
     assert "<b>" not in page
     assert "<script>" not in page
-    for wanted in ("it collapsed <b>", "2 epochs in 3 s, resumed after epoch 1", "cannot read it", "is ramp down"):
+    for wanted in (
+        "it collapsed <b>",
+        "2 epochs in 3 s, resumed after epoch 1",
+        "cannot read it",
+        "is ramp down",
+    ):
         assert wanted in text, wanted
     assert text.count("would be refused") == 2
     assert page.count("<polyline") + page.count("<path") >= 2

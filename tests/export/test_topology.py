@@ -10,7 +10,9 @@ SHAPE = (20, 20, 3)
 
 
 def sequential(*layers: Any, tail: tuple[Any, ...] = ()) -> Any:
-    return keras.Sequential([keras.Input(SHAPE), *layers, L.Flatten(), *(tail or (L.Dense(2, activation="softmax"),))])
+    return keras.Sequential(
+        [keras.Input(SHAPE), *layers, L.Flatten(), *(tail or (L.Dense(2, activation="softmax"),))]
+    )
 
 
 def functional(body: Any) -> Any:
@@ -26,10 +28,19 @@ LEADING = {
     "rescaling": (lambda: sequential(L.Rescaling(1 / 255)), (0, 1)),
     "rescaling with offset": (lambda: sequential(L.Rescaling(1 / 127.5, offset=-1)), (-1, 1)),
     "functional": (lambda: functional(L.Rescaling(1 / 255)), (0, 1)),
-    "normalization": (lambda: sequential(L.Normalization(mean=[100.0] * 3, variance=[2500.0] * 3)), (-2, 3.1)),
-    "augmentation first": (lambda: sequential(L.RandomFlip(), L.RandomRotation(0.1), L.Rescaling(1 / 255)), (0, 1)),
+    "normalization": (
+        lambda: sequential(L.Normalization(mean=[100.0] * 3, variance=[2500.0] * 3)),
+        (-2, 3.1),
+    ),
+    "augmentation first": (
+        lambda: sequential(L.RandomFlip(), L.RandomRotation(0.1), L.Rescaling(1 / 255)),
+        (0, 1),
+    ),
     "both": (lambda: sequential(L.Rescaling(1 / 255), L.Rescaling(2.0, offset=-1)), (-1, 1)),
-    "resized, in a nested model": (lambda: sequential(nested(L.Resizing(8, 8), L.Rescaling(1 / 255))), (0, 1)),
+    "resized, in a nested model": (
+        lambda: sequential(nested(L.Resizing(8, 8), L.Rescaling(1 / 255))),
+        (0, 1),
+    ),
     "first layer of a nested model": (
         lambda: sequential(nested(L.RandomFlip()), nested(L.Rescaling(1 / 255), L.Conv2D(2, 3))),
         (0, 1),
@@ -44,7 +55,9 @@ LEADING = {
         (-123.68, 151.061),
     ),
     "residual around the first convolution": (
-        lambda: functional(lambda x: (lambda s: L.Add()([s, L.Conv2D(3, 3, padding="same")(s)]))(L.Rescaling(1 / 255)(x))),
+        lambda: functional(
+            lambda x: (lambda s: L.Add()([s, L.Conv2D(3, 3, padding="same")(s)]))(L.Rescaling(1 / 255)(x))
+        ),
         (0, 1),
     ),
 }

@@ -163,14 +163,14 @@ EnvironmentFactory = Callable[..., Environment]
 
 @pytest.fixture(scope="session")
 def environment(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> EnvironmentFactory:
-    """`environment(version, *extras)`: the wheel in an environment of its own, made once.
+    """`environment(version, *extras, beside=())`: the wheel in an environment of its own, made once.
 
-    Skips the test where there is no such interpreter.
+    With the libraries named in `beside`. Skips the test where there is no such interpreter.
     """
     made: dict[tuple[str, ...], Environment] = {}
 
-    def make(version: str, *extras: str) -> Environment:
-        key = (version, *extras)
+    def make(version: str, *extras: str, beside: tuple[str, ...] = ()) -> Environment:
+        key = (version, *extras, *beside)
         if key not in made:
             base = interpreter(version)
             if base is None:
@@ -183,7 +183,8 @@ def environment(distributions: Distributions, tmp_path_factory: pytest.TempPathF
                 # Later versions do not bring it; nothing may need it by accident.
                 checked([python, "-m", "pip", "uninstall", "--yes", "setuptools"])
             marked = f"[{','.join(extras)}]" if extras else ""
-            checked([python, "-m", "pip", "install", f"bedside{marked} @ {distributions.wheel.as_uri()}"])
+            wheel = f"bedside{marked} @ {distributions.wheel.as_uri()}"
+            checked([python, "-m", "pip", "install", wheel, *beside])
             checked([python, "-m", "pip", "check"])
             (folder / "home").mkdir()
             made[key] = Environment(prefix, folder / "home", folder / "network.txt")

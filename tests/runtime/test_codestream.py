@@ -72,7 +72,7 @@ def test_what_a_jpeg_says_of_its_colours(data: bytes, colors: str) -> None:
     ("data", "sound"),
     [
         (bare(JFIF, adobe(0)), True),
-        (bare(adobe(2)), True),
+        (bare(adobe(2)), False),
         (bare(adobe(64)), False),
         (bare(segment(0xE0, b"JFIF\0\2\1\0\0\1\0\1\0\0")), False),
     ],

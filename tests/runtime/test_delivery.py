@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -329,6 +328,20 @@ def test_an_interruption_keeps_what_is_durable(
     assert delivery.close() == DeliverySummary("gated:", written, 7 - written)
     assert sink.written == list(range(written))
     assert lent(pool) == 0
+
+
+def test_a_close_has_its_time_however_long_ago_the_interruption_was(
+    run: Callable[..., Delivery], make_result: Any
+) -> None:
+    """An invocation may take longer than the grace; its result is written all the same."""
+    sink = GatedSink(durable=True, free=False)
+    delivery = run(sink)
+    delivery.interrupt(LONG)
+    delivery._deadline = 0.0
+    assert delivery.offer(make_result(0), None)
+    assert sink.entered.wait(LONG)
+    threading.Timer(0.05, sink.gate.set).start()
+    assert delivery.close() == DeliverySummary("gated:", 1, 0)
 
 
 def test_an_interruption_wakes_a_close_that_waits(run: Callable[..., Delivery], make_result: Any) -> None:

@@ -58,7 +58,9 @@ def test_it_says_what_the_model_is(tmp_path: Path) -> None:
     main = draft.models["main"]
     assert (draft.name, draft.version, draft.task) == ("tiny", "1.0.0", "classification")
     assert main.decode == ClassificationDecode(labels=("a", "b", "c", "d", "e"))
-    assert [(v.id, v.format, v.data) for v in main.variants] == [("tflite-fp32", "tflite", MODEL.read_bytes())]
+    assert [(v.id, v.format, v.data) for v in main.variants] == [
+        ("tflite-fp32", "tflite", MODEL.read_bytes())
+    ]
     assert len(main.frames) >= 3, "synthetic golden frames"
     assert "not evaluated" in draft.card
     assert "Research use only" in draft.card
@@ -117,7 +119,10 @@ MISTAKES = {
     "labels in a folder": (TOML.replace("labels = [", 'labels_file = "."\n# ['), "Is a directory"),
     "a NUL in a name": (TOML.replace("labels = [", 'labels_file = "a\\u0000b"\n# ['), "null"),
     "a golden that is not there": (TOML.replace("[decode]", 'golden = ["none.png"]\n[decode]'), "none.png"),
-    "a golden that is no picture": (TOML.replace("[decode]", 'golden = ["model.tflite"]\n[decode]'), "no picture"),
+    "a golden that is no picture": (
+        TOML.replace("[decode]", 'golden = ["model.tflite"]\n[decode]'),
+        "no picture",
+    ),
     "an empty golden": (TOML.replace("[decode]", 'golden = ["empty"]\n[decode]'), "no picture"),
     "a golden with a NUL": (TOML.replace("[decode]", 'golden = ["a\\u0000b"]\n[decode]'), "null"),
     "terminal codes": (TOML + '"evil\\u001b[2J" = 1\n', "evil"),
@@ -164,7 +169,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_a_pack_file_or_a_recipe_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_a_pack_file_or_a_recipe_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(RecipeError):

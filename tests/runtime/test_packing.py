@@ -21,8 +21,6 @@ from bedside.runtime.golden import relative_error
 from bedside.runtime.loading import open_session
 from bedside.runtime.packing import (
     BundleDraft,
-    ModelDraft,
-    VariantDraft,
     build,
     measure_tolerance,
     run_samples,
@@ -41,7 +39,8 @@ def built(tiny_draft: BundleDraft) -> tuple[Manifest, dict[str, bytes]]:
 
 @pytest.fixture
 def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tolerances as they are where one engine is installed, for tests that are not about them: measuring takes time."""
+    """Tolerances as they are where one engine is installed, for tests that are not about them: measuring
+    takes time."""
     monkeypatch.setattr(packing, "measure_tolerance", lambda variant, *_: packing.FLOOR[variant.precision])
 
 
@@ -194,7 +193,7 @@ def test_an_id_that_is_taken(tiny_draft: BundleDraft) -> None:
 @pytest.mark.usefixtures("one_engine")
 def test_labels_that_do_not_fit_the_scores(tiny_draft: BundleDraft) -> None:
     decode = replace(tiny_draft.models["main"].decode, labels=("a", "b"))
-    with pytest.raises(BundleError, match="2 labels, .* gives 5 scores"):
+    with pytest.raises(BundleError, match=r"2 labels, .* gives 5 scores"):
         build(changed(tiny_draft, decode=decode))
 
 
@@ -260,7 +259,8 @@ def test_a_model_that_answers_goldens_with_nan_is_refused(
 def test_an_engine_that_disagrees_does_not_widen_the_tolerance(
     tiny_draft: BundleDraft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twice the largest error of engines that agree; one that is plainly wrong is refused on the device instead."""
+    """Twice the largest error of engines that agree; one that is plainly wrong is refused on the device
+    instead."""
     variant = tiny_draft.models["main"].variants[0]
     samples = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     session = engines.compile_model(

@@ -80,7 +80,8 @@ def loaded(session: Session, precision: Any = "fp32") -> Loaded:
 
 
 def fake(answer: Callable[[int], Any] | None = None, **options: Any) -> FakeSession:
-    """A session that answers with the class whose index is the frame's first pixel; `answer` may say otherwise."""
+    """A session that answers with the class whose index is the frame's first pixel; `answer` may say
+    otherwise."""
 
     def respond(inputs: tuple[Array, ...]) -> Sequence[Array]:
         mark = int(inputs[0][0, 0, 0, 0])
@@ -831,6 +832,49 @@ def test_stopping_while_a_driver_hangs(hangs_in: str, monkeypatch: pytest.Monkey
     assert stream.ledger.snapshot() == summary.ledger
     assert source.pool is None or all_returned(source.pool)
     assert not source._opened
+
+
+def test_a_source_that_waits_is_woken_when_the_stream_breaks() -> None:
+    """A paced source may wait long for its next frame; after an error nobody wants that one."""
+
+    def answer(mark: int) -> None:
+        if mark == 9:
+            raise EngineError("broken")
+
+    source = ArraySource(marked(50), hang_at=10, pooled=True)
+    summary = run(build(source, fake(answer)))
+    assert isinstance(summary.error, EngineError)
+    assert not source._opened, "it was left waiting"
+    assert all_returned(source.pool)
+
+
+def test_a_source_at_its_end_can_be_used_again() -> None:
+    source = ArraySource(marked(5))
+    for _ in range(2):
+        assert run(build(source)).ledger.processed == 5
+
+
+@pytest.mark.fault("P4")
+def test_stopping_while_the_source_opens_reaches_a_sink_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "SHUTDOWN_S", 0.05)
+
+    class Stopping(ArraySource):
+        def _open(self) -> SourceInfo:
+            stream.stop()
+            stream._opened.clear()
+            return super()._open()
+
+    sink = Sink()
+    sink.hangs_in = "open"
+    stream = build(Stopping(marked(5)), sinks=[sink])
+    ended: list[StreamSummary] = []
+    worker = threading.Thread(target=lambda: ended.append(run(stream)), daemon=True)
+    worker.start()
+    worker.join(LONG / 2)
+    try:
+        assert ended, "it waits for the sink"
+    finally:
+        sink.let_go.set()
 
 
 @pytest.mark.fault("P4")

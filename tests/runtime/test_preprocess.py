@@ -334,6 +334,14 @@ def test_what_is_no_picture_is_refused(shape: tuple[int, ...], dtype: Any, color
         Preprocessor(spec)(np.zeros(shape, dtype), color, buffer(spec))
 
 
+def test_a_plan_is_no_excuse_for_another_element_type() -> None:
+    spec = InputSpec(width=8, height=8)
+    pre, out = Preprocessor(spec), buffer(spec)
+    pre(np.zeros((9, 9, 3), np.uint8), "bgr", out)
+    with pytest.raises(FrameError, match="uint16"):
+        pre(np.zeros((9, 9, 3), np.uint16), "bgr", out)  # type: ignore[arg-type]
+
+
 def test_an_error_of_opencv_is_a_frame_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise cv2.error("(-215:Assertion failed) !ssize.empty()\n in function 'resize'")
@@ -346,7 +354,15 @@ def test_an_error_of_opencv_is_a_frame_error(monkeypatch: pytest.MonkeyPatch) ->
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("out", [np.zeros((8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.int8)])
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((1, 8, 8, 3), np.int8),
+        np.zeros((1, 8, 16, 3), np.uint8)[:, :, ::2],
+        np.zeros((1, 8, 8, 3), np.uint8).transpose(0, 2, 1, 3),
+    ],
+)
 def test_a_buffer_of_another_tensor_is_refused(out: Array) -> None:
     with pytest.raises(EngineError, match=r"the manifest says \[1, 8, 8, 3\] uint8"):
         Preprocessor(InputSpec(width=8, height=8))(np.zeros((8, 8, 3), np.uint8), "bgr", out)

@@ -98,14 +98,18 @@ def _content(models: Mapping[str, bytes], size: int, samples: int) -> Content:
 @pytest.fixture(scope="session")
 def content() -> Content:
     """A valid bundle of a few kilobytes; treat as frozen."""
-    return _content({"tflite-fp32.tflite": b"not a model, but nobody looks inside", "onnx-fp32.onnx": b"nor this"}, 2, 1)
+    return _content(
+        {"tflite-fp32.tflite": b"not a model, but nobody looks inside", "onnx-fp32.onnx": b"nor this"}, 2, 1
+    )
 
 
 @pytest.fixture(scope="session")
 def realistic() -> Content:
     """A valid bundle around real model files, with goldens of the size that real ones have."""
     names = ("tiny_fp32.tflite", "tiny_int8.tflite", "tiny_fp32.onnx", "tiny_int8.onnx")
-    models = {f"{n.replace('.', '-').replace('_', '-')}.{n.split('.')[1]}": (ASSETS / n).read_bytes() for n in names}
+    models = {
+        f"{n.replace('.', '-').replace('_', '-')}.{n.split('.')[1]}": (ASSETS / n).read_bytes() for n in names
+    }
     return _content(models, 16, 4)
 
 
@@ -117,7 +121,8 @@ def plain(content: Content) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def change(plain: dict[str, Any]) -> Callable[..., bytes]:
-    """`bundle.json` with some values replaced: `change({"models.main.default": "x"})`; `...` removes the key."""
+    """`bundle.json` with some values replaced: `change({"models.main.default": "x"})`; `...` removes the
+    key."""
 
     def changed(values: Mapping[str, Any]) -> bytes:
         data = copy.deepcopy(plain)
@@ -211,7 +216,15 @@ def forge() -> Callable[..., bytes]:
                 out += local + m.local_extra + m.data + m.descriptor + m.gap
             lengths = (len(m.name), len(m.extra), len(m.comment))
             directory += struct.pack(
-                "<4s6H3L5H2L", b"PK\1\2", m.made_by, *fixed, *lengths, m.disk, m.internal, m.attributes, offset
+                "<4s6H3L5H2L",
+                b"PK\1\2",
+                m.made_by,
+                *fixed,
+                *lengths,
+                m.disk,
+                m.internal,
+                m.attributes,
+                offset,
             )
             directory += m.name + m.extra + m.comment
         out += before_directory

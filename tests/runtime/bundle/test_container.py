@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 import subprocess
 import tracemalloc
 import zipfile
@@ -74,7 +75,9 @@ def test_zip_readers_read_it(packed: Pack) -> None:
 @pytest.mark.skipif(shutil.which("unzip") is None, reason="Info-ZIP's unzip is not installed")
 def test_unzip_reads_it(packed: Pack, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(packed(SMALL))
-    done = subprocess.run(["unzip", "-tq", "a.zip"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["unzip", "-tq", "a.zip"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
@@ -198,7 +201,11 @@ def test_names_that_are_refused(name: str, forge: Callable[..., bytes], forged_m
 @pytest.mark.fault("B5")
 def test_names_in_other_encodings_are_refused(forge: Callable[..., bytes], forged_members: Any) -> None:
     odd = forged_members()[-1]
-    for raw, flags in ((b"models/\xe4.onnx", 0), ("models/ä.onnx".encode(), 0x800), (b"models/a.onnx", 0x800)):
+    for raw, flags in (
+        (b"models/\xe4.onnx", 0),
+        ("models/ä.onnx".encode(), 0x800),
+        (b"models/a.onnx", 0x800),
+    ):
         odd.name, odd.flags = raw, flags
         refused(forge([*forged_members(), odd]))
 
@@ -223,7 +230,10 @@ def _lies() -> dict[str, dict[str, Any]]:
         "other disk": {"disk": 1},
         "extra field in the directory": {"extra": b"\x01\x00\x00\x00"},
         "extra field in the local header": {"local_extra": b"\x01\x00\x00\x00"},
-        "zip64 extra": {"extra": b"\x01\x00\x08\x00" + bytes(8), "local_extra": b"\x01\x00\x08\x00" + bytes(8)},
+        "zip64 extra": {
+            "extra": b"\x01\x00\x08\x00" + bytes(8),
+            "local_extra": b"\x01\x00\x08\x00" + bytes(8),
+        },
         "member comment": {"comment": b"hello"},
         "crc": {"crc": 0},
         "other name in the local header": {"local_name": b"models/b.onnx"},
@@ -255,7 +265,9 @@ def test_a_member_that_is_not_canonical_is_refused(
 
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize("method", [8, 9, 12, 14, 93, 95, 99])
-def test_compressed_members_are_refused_as_such(method: int, forge: Callable[..., bytes], forged_members: Any) -> None:
+def test_compressed_members_are_refused_as_such(
+    method: int, forge: Callable[..., bytes], forged_members: Any
+) -> None:
     members = forged_members()
     members[1].method = method
     assert "compressed" in refused(forge(members))
@@ -313,7 +325,9 @@ def test_without_a_manifest_it_is_no_bundle(forge: Callable[..., bytes], forged_
     refused(forge([]))
 
 
-def test_two_members_that_share_their_bytes_are_refused(forge: Callable[..., bytes], forged_members: Any) -> None:
+def test_two_members_that_share_their_bytes_are_refused(
+    forge: Callable[..., bytes], forged_members: Any
+) -> None:
     members = forged_members()
     members[2].offset = len(forge(members[:1])) - 22 - 46 - len(members[0].name)
     refused(forge(members))
@@ -339,7 +353,9 @@ def test_a_bomb_costs_nothing(forge: Callable[..., bytes], forged_members: Any) 
         bombs.append(forge(members))
     bombs.append(forge(forged_members(), count=0xFFFF, length=0xFFFF * 46))
     bombs.append(forge(forged_members(), length=1 << 31))
-    many = [msgspec.structs.replace(first, name=f"golden/{i:05}.npy".encode(), data=b"n") for i in range(5000)]
+    many = [
+        msgspec.structs.replace(first, name=f"golden/{i:05}.npy".encode(), data=b"n") for i in range(5000)
+    ]
     bombs.append(forge([first, *many]))
     overlapping = [msgspec.structs.replace(m, offset=0) for m in many[:255]]
     bombs.append(forge([first, *overlapping]))
@@ -352,6 +368,23 @@ def test_a_bomb_costs_nothing(forge: Callable[..., bytes], forged_members: Any) 
         finally:
             tracemalloc.stop()
         assert peak < largest + (1 << 20), f"{peak} bytes allocated for a bundle of {len(bomb)}"
+
+
+@pytest.mark.fault("B4")
+def test_a_giant_directory_is_not_read(tmp_path: Path) -> None:
+    size = 256 << 20
+    with (tmp_path / "a").open("w+b") as file:  # a sparse file: it costs no disk
+        file.truncate(size)
+        file.seek(size)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 5, 5, size, 0, 0))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ValueError, match=f"a directory of {size} bytes"):
+                Container(file)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 100_000
 
 
 @pytest.mark.fault("B4")
@@ -390,6 +423,6 @@ def test_a_file_that_shrinks_after_it_was_opened_is_refused(packed: Pack) -> Non
     file = io.BytesIO(packed(SMALL))
     box = Container(file)
     file.truncate(60)
-    with pytest.raises(ValueError, match="truncated|damaged"):
+    with pytest.raises(ValueError, match=r"truncated|damaged"):
         for name in box.entries:
             box.read(name)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bedside.runtime.bundle import rules
 from bedside.runtime.bundle.manifest import MAX_TOLERANCE, Manifest
+from bedside.runtime.errors import BundleError
 
 Change = Callable[[dict[str, Any]], bytes]
 
@@ -80,7 +81,9 @@ def test_whatever_it_says_nothing_but_a_value_error_comes_out(
         st.just([]),
         st.just({}),
         st.just(""),
-        st.sampled_from([-1, 0, 1, 2, 300, 1 << 31, 1 << 70, 1e308, "tflite", "main", "golden/x.npy", "a" * 5000]),
+        st.sampled_from(
+            [-1, 0, 1, 2, 300, 1 << 31, 1 << 70, 1e308, "tflite", "main", "golden/x.npy", "a" * 5000]
+        ),
         st.lists(scalars, max_size=3),
         st.dictionaries(st.text(max_size=4), scalars, max_size=2),
     )
@@ -92,12 +95,15 @@ def test_whatever_it_says_nothing_but_a_value_error_comes_out(
     try:
         manifest = rules.decode(changed, HERE)
     except ValueError as error:
-        assert "\n" not in str(error)
+        assert str(BundleError(str(error))).isprintable()
     else:
         assert rules.decode(rules.encode(manifest), HERE) == manifest
 
 
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(msgspec.json.encode))
+@given(
+    st.binary(max_size=200)
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(msgspec.json.encode)
+)
 def test_junk_is_refused(data: bytes) -> None:
     refused(data)
 
@@ -149,7 +155,9 @@ def test_a_newer_format_says_so_whatever_else_it_has(plain: dict[str, Any]) -> N
         assert message.startswith("too new: format 2")
         assert HERE in message
     assert refused(b'{"format_version":2,"min_runtime":"1.0.0"}').startswith("too new")
-    assert refused(b'{"format_version":123456789012345678901234567890,"min_runtime":"1"}').startswith("too new")
+    assert refused(b'{"format_version":123456789012345678901234567890,"min_runtime":"1"}').startswith(
+        "too new"
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,7 +279,9 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "named"), BROKEN, ids=lambda v: str(v)[:70])
-def test_what_contradicts_itself_is_refused_and_named(values: dict[str, Any], named: str, change: Change) -> None:
+def test_what_contradicts_itself_is_refused_and_named(
+    values: dict[str, Any], named: str, change: Change
+) -> None:
     message = refused(change(values))
     assert named in message
     assert len(message) < 6000

@@ -44,7 +44,14 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("bug"), KeyboardInterrupt(), SystemExit(1), SinkError("no"), OSError(28, "No space left"), MemoryError()],
+    [
+        ValueError("bug"),
+        KeyboardInterrupt(),
+        SystemExit(1),
+        SinkError("no"),
+        OSError(28, "No space left"),
+        MemoryError(),
+    ],
     ids=lambda e: type(e).__name__,
 )
 @pytest.mark.parametrize("existing", [False, True])
@@ -74,6 +81,25 @@ def test_a_new_file_appears_whole_at_the_end(tmp_path: Path) -> None:
         assert path.read_bytes() == b"before"
     assert path.read_bytes() == b"after"
     assert listing(tmp_path) == ["a"]
+
+
+def test_the_disk_has_it_before_it_has_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, happened = tmp_path / "a", []
+    sync, rename = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        happened.append("folder" if Path(f"/proc/self/fd/{handle}").is_dir() else f"file, {path.exists()}")
+        sync(handle)
+
+    def replace(self: Path, target: Path) -> Path:
+        happened.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    with replacing(path) as file:
+        file.write(b"x")
+    assert happened == ["file, False", "rename", "folder"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664), (0, 0o666)])
@@ -221,7 +247,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_really_full_disk_leaves_nothing(content: Any, tmp_path: Path) -> None:
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "bedside-test", str(tmp_path)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "bedside-test", str(tmp_path)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("this user may not mount a small file system")
