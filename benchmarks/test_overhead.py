@@ -6,6 +6,7 @@ accounts, stamps, decodes, publishes and writes. Rounds alternate (A B B A), med
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from pathlib import Path
@@ -55,14 +56,16 @@ def through_pipeline(loaded: Loaded, frames, count: int, sinks: list[str]) -> tu
         Preprocessor(loaded.model.input),
         make_task(loaded.model.decode),
         [make_sink(uri) for uri in sinks],
-        StreamIdentity(session="bench", stream="main", boot=boot_id(), task="classification", bundle="0" * 64),
+        StreamIdentity(
+            session="bench", stream="main", boot=boot_id(), task="classification", bundle="0" * 64
+        ),
         on_result=see,
     )
     cpu = time.process_time_ns()
     summary = pipeline.run()
     used = (time.process_time_ns() - cpu) / 1e3 / count
     assert summary.ledger.processed == count
-    return [(b - a) / 1e3 for a, b in zip(published, published[1:], strict=False)], used
+    return [(b - a) / 1e3 for a, b in itertools.pairwise(published)], used
 
 
 @pytest.mark.parametrize("sinks", [["null:"], ["jsonl"]], ids=["null", "jsonl"])

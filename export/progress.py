@@ -119,7 +119,9 @@ class BarProgress:
     def epoch(self, report: EpochReport) -> None:
         """See `TrainingProgress`."""
         if self._bar is not None:
-            note = f"loss {report.loss:.3f}, val loss {report.val_loss:.3f}, val acc {report.val_accuracy:.1%}"
+            note = (
+                f"loss {report.loss:.3f}, val loss {report.val_loss:.3f}, val acc {report.val_accuracy:.1%}"
+            )
             self._bar.update(self._task, completed=report.epoch, note=note)
 
     def end(self) -> None:

@@ -20,12 +20,12 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def package_files(sources: Path) -> dict[str, bytes]:
-    """What the wheel must hold, by the name it has there. Notes for maintainers (`*.md`) stay behind."""
+    """What the wheel must hold, by the name it has there. Documents and pictures stay behind."""
     return {
         f"bedside/{path.relative_to(sources).as_posix()}": path.read_bytes()
         for portion in PORTIONS
         for path in (sources / portion).rglob("*")
-        if path.is_file() and path.suffix != ".md" and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix not in (".md", ".png") and "__pycache__" not in path.parts
     }
 
 

@@ -282,7 +282,7 @@ def test_an_engine_that_disagrees_does_not_widen_the_tolerance(
 
         with monkeypatch.context() as patch:
             patch.setattr(engines, "compile_model", compile_model)
-            tolerance = measure_tolerance(variant, samples, expected)
+            tolerance = measure_tolerance(variant, samples, expected, outputs)
         assert next(made) > 1
         return tolerance
 
@@ -308,7 +308,8 @@ def test_a_draft_is_packed_with_whatever_engine_is_here(
 
     monkeypatch.setattr(packing.engines, "status", status)
     variant = tiny_draft.models["main"].variants[0]
-    readers = [e for e in engines.preference(variant.format) if real(e).available]
+    # OpenVINO does not say how outputs of a .tflite file are quantized: it never records goldens of one.
+    readers = [e for e in engines.preference(variant.format) if real(e).available and e != "openvino"]
     used: list[str] = []
     compile_real = engines.compile_model
 
