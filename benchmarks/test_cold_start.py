@@ -16,7 +16,8 @@ _FIRST_RESULT = """
 import json, resource, sys, time
 import psutil
 from bedside.devices.compose import PipelineSpec, Stream
-spec = PipelineSpec(bundle=sys.argv[1], source="sample:echo-cine", engine=sys.argv[2], variant=sys.argv[3], max_frames=1)
+bundle, engine, variant = sys.argv[1:]
+spec = PipelineSpec(bundle=bundle, source="sample:echo-cine", engine=engine, variant=variant, max_frames=1)
 stream = Stream(spec)
 summary = stream.run()
 assert summary.ledger.processed == 1, summary
