@@ -19,11 +19,11 @@ from bedside.devices.sinks import make_sink
 from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.loading import Loaded, open_session
-from bedside.runtime.pipeline import Pipeline, StreamIdentity
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.result import Result
+from bedside.runtime.stream.pipeline import Pipeline, StreamIdentity
 from bedside.runtime.tasks import make_task
-from bedside.runtime.testing_sources import ArraySource
+from bedside.runtime.testing.sources import ArraySource
 
 ROUNDS = 20
 FRAMES = 200

@@ -22,11 +22,11 @@ from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.errors import UsageError
 from bedside.runtime.geometry import Rect
 from bedside.runtime.loading import Loaded, open_session
-from bedside.runtime.mailbox import Policy
-from bedside.runtime.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import Sink, Source
 from bedside.runtime.result import Result
+from bedside.runtime.stream.mailbox import Policy
+from bedside.runtime.stream.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
 from bedside.runtime.tasks import make_task
 
 

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import msgspec
 
 from bedside.devices.compose import Stream
-from bedside.runtime.pipeline import StreamSummary
+from bedside.runtime.stream.pipeline import StreamSummary
 
 
 class Ended(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from bedside.runtime.bundle.manifest import Format, Model, TensorSpec, Variant
 from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.engines.protocol import Session, SessionOptions
 from bedside.runtime.engines.registry import spec
-from bedside.runtime.errors import EngineError, UsageError
+from bedside.runtime.errors import BundleError, EngineError, UsageError
 from bedside.runtime.golden import GoldenReport, replay
 
 #: float32 scales travel through JSON and through engines that keep them in either width.
@@ -58,9 +58,9 @@ def open_session(
 
     Raises:
         UsageError: No such role, variant or engine in this bundle or bedside.
-        BundleError: A member is damaged.
-        EngineError: The engine is absent or refuses the file; its tensors differ from the manifest (fault
-            B8); or the goldens do not hold (B11), with the engine, the variant, the error and the tolerance.
+        BundleError: A member is damaged, or the model's tensors differ from the manifest (fault B8).
+        EngineError: The engine is absent or refuses the file, or the goldens do not hold (B11), with the
+            engine, the variant, the error and the tolerance.
     """
     model = _model(bundle, role)
     chosen = _variant(bundle, model, variant, engine)
@@ -90,19 +90,19 @@ def check_tensors(session: Session, variant: Variant, where: str) -> None:
     engines.
 
     Raises:
-        EngineError: They differ; both are named.
+        BundleError: They differ; both are named.
     """
     for role, reported, stated in (
         ("inputs", session.inputs, variant.inputs),
         ("outputs", session.outputs, variant.outputs),
     ):
         if len(reported) != len(stated):
-            raise EngineError(
+            raise BundleError(
                 f"the model has {len(reported)} {role}, the manifest names {len(stated)}", where=where
             )
         for k, (have, want) in enumerate(zip(reported, stated, strict=True)):
             if not _same(have, want, variant.format):
-                raise EngineError(
+                raise BundleError(
                     f"{role}[{k}] of the model is {_show(have)}, the manifest says {_show(want)}", where=where
                 )
 

@@ -66,7 +66,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """A consumer of results. One thread opens, writes and closes it; see `bedside.runtime.delivery`.
+    """A consumer of results. One thread opens, writes and closes it; see `bedside.runtime.stream.delivery`.
 
     Attributes:
         name: For the summary, for example `jsonl:results.jsonl`.

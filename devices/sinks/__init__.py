@@ -1,4 +1,4 @@
-"""Where results go. One thread writes to a sink; `bedside.runtime.delivery` puts a queue in front of it."""
+"""Where results go. One thread writes to a sink; `bedside.runtime.stream.delivery` puts a queue in front of it."""
 
 from bedside.devices.sinks.jsonl import JsonlSink
 from bedside.devices.sinks.memory import ListSink, NullSink

@@ -12,12 +12,12 @@ import pytest
 
 from bedside.devices.sinks import JsonlSink, ListSink, NullSink, VideoSink, make_sink
 from bedside.runtime.clock import ManualClock
-from bedside.runtime.delivery import Delivery
 from bedside.runtime.errors import SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.protocols import Sink, SourceInfo
 from bedside.runtime.result import Failed, Outcome, Result
 from bedside.runtime.results_file import read_results
+from bedside.runtime.stream.delivery import Delivery
 
 INFO = SourceInfo("test", 96, 64, fps=25.0)
 MakeResult = Callable[..., Result]

@@ -25,7 +25,7 @@ from bedside.runtime.errors import SourceError
 from bedside.runtime.frame import Frame, Pixels
 from bedside.runtime.opencv import quiet_opencv
 from bedside.runtime.protocols import Source
-from bedside.runtime.testing_sources import ArraySource
+from bedside.runtime.testing.sources import ArraySource
 
 COUNT = 10
 

@@ -140,9 +140,7 @@ def _with_model(manifest: Any, members: dict[str, bytes], data: bytes, **fields:
 
 
 @pytest.mark.fault("B8")
-def test_a_model_whose_shapes_contradict_the_manifest(
-    one_line: Callable[..., str], bundle: Path, cli: Any
-) -> None:
+def test_a_model_whose_shapes_contradict_the_manifest(one_line: Callable[..., str], bundle: Path) -> None:
     def seven(manifest: Any, members: dict[str, bytes]) -> Any:
         made = _with_model(manifest, members, members[manifest.main.variants[0].file])
         model = made.main
@@ -161,12 +159,13 @@ def test_a_model_whose_shapes_contradict_the_manifest(
         return replace(made, models={"main": model})
 
     rewritten(bundle, seven)
-    for command in ("run", "bench"):
-        line = one_line(5, command, bundle, "--source", SOURCE)
+    for words in (
+        ("run", bundle, "--source", SOURCE),
+        ("bench", bundle, "--source", SOURCE),
+        ("verify", bundle),
+    ):
+        line = one_line(3, *words)
         assert "[1, 5]" in line and "[1, 7]" in line, "both are named"
-    done = cli("verify", bundle, "--json")
-    assert done.code == 1
-    assert all("[1, 7]" in check["reason"] for check in done.json["checks"])
 
 
 @pytest.mark.fault("B9")

@@ -23,7 +23,7 @@ from bedside.runtime.bundle.reader import load_npy
 from bedside.runtime.engines import Session, SessionOptions
 from bedside.runtime.errors import BundleError
 from bedside.runtime.golden import GoldenReport, pixel_difference, relative_error, replay
-from bedside.runtime.testing import FakeSession
+from bedside.runtime.testing.sessions import FakeSession
 
 Array = npt.NDArray[Any]
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bedside.runtime import html
-from bedside.runtime.axes import Axes, ticks
 from bedside.runtime.html import Bar, Html, Series, Threshold
-from bedside.runtime.plots import WIDTH
+from bedside.runtime.html.axes import Axes, ticks
+from bedside.runtime.html.plots import WIDTH
 
 VOID = {"meta", "img", "br", "hr", "line", "rect", "circle", "path", "polyline"}
 

@@ -15,7 +15,7 @@ from bedside.runtime.bundle.writer import file_ref, write_bundle
 from bedside.runtime.engines import EngineStatus, Session, SessionOptions
 from bedside.runtime.errors import BundleError, EngineError, UsageError
 from bedside.runtime.loading import Loaded, check_tensors, open_session
-from bedside.runtime.testing import FakeSession
+from bedside.runtime.testing.sessions import FakeSession
 
 Content = tuple[Manifest, dict[str, bytes]]
 
@@ -145,7 +145,7 @@ def test_outputs_that_differ_from_the_manifest(
     wrong = TensorSpec(name="scores", shape=(1, 5), dtype="float32")
     manifest = changed_manifest(built, "tflite-int8", outputs=(wrong,))
     write_bundle(tmp_path / "wrong.bedside", manifest, built[1])
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(BundleError) as caught:
         load(tmp_path / "wrong.bedside")
     assert str(caught.value) == (
         "litert, tflite-int8: outputs[0] of the model is [1, 5] int8 with scale 0.00390625 and zero point "
@@ -198,24 +198,24 @@ class TestTensors:
         message = (
             rf"litert, v: inputs\[0\] of the model is .*{shown}.*the manifest says \[1, 4, 4, 3\] uint8 with"
         )
-        with pytest.raises(EngineError, match=message):
+        with pytest.raises(BundleError, match=message):
             self.check(variant(), **fields)
 
     def test_the_number_of_classes(self) -> None:
         stated = variant()
         reported = (TensorSpec(name="y", shape=(1, 4), dtype="float32"),)
         message = r"outputs\[0\] of the model is \[1, 4\] float32, the manifest says \[1, 3\] float32"
-        with pytest.raises(EngineError, match=message):
+        with pytest.raises(BundleError, match=message):
             check_tensors(FakeSession(stated.inputs, reported), stated, "litert, v")
 
     def test_the_number_of_tensors(self) -> None:
         stated = variant()
-        with pytest.raises(EngineError, match="the model has 2 outputs, the manifest names 1"):
+        with pytest.raises(BundleError, match="the model has 2 outputs, the manifest names 1"):
             check_tensors(FakeSession(stated.inputs, stated.outputs * 2), stated, "litert, v")
 
     def test_onnx_carries_no_quantization_at_its_border(self) -> None:
         self.check(variant(format="onnx"), quantization=None)
-        with pytest.raises(EngineError, match="the manifest says"):
+        with pytest.raises(BundleError, match="the manifest says"):
             self.check(variant(format="onnx"), dtype="int8")
 
 

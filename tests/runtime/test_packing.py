@@ -26,7 +26,7 @@ from bedside.runtime.packing import (
     run_samples,
 )
 from bedside.runtime.preprocess import Preprocessor
-from bedside.runtime.testing import FakeSession
+from bedside.runtime.testing.sessions import FakeSession
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 replace = msgspec.structs.replace

@@ -6,7 +6,7 @@ import pytest
 from bedside.runtime.bundle.manifest import TensorSpec
 from bedside.runtime.engines import Session
 from bedside.runtime.errors import EngineError
-from bedside.runtime.testing import FakeSession
+from bedside.runtime.testing.sessions import FakeSession
 
 ENTRY = TensorSpec(name="x", shape=(1, 2), dtype="uint8")
 ANSWER = TensorSpec(name="y", shape=(1,), dtype="float32")

@@ -11,7 +11,7 @@ from bedside.runtime.clock import ManualClock, MonotonicClock
 from bedside.runtime.errors import FrameError, SourceError
 from bedside.runtime.frame import Frame
 from bedside.runtime.protocols import Source
-from bedside.runtime.testing_sources import ArraySource
+from bedside.runtime.testing.sources import ArraySource
 
 START = 1_000_000_000
 

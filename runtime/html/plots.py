@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from bedside.runtime.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, coordinate, ticks
-from bedside.runtime.markup import Content, Html, escape, join, number, tag
+from bedside.runtime.html.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, coordinate, ticks
+from bedside.runtime.html.markup import Content, Html, escape, join, number, tag
 
 #: A series with more points than this is thinned to the extremes of every column.
 _DENSE = 2000

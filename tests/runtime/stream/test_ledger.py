@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bedside.runtime.ledger import Ledger, LedgerSnapshot
 from bedside.runtime.result import Dropped, Failed, Reason, Withheld
+from bedside.runtime.stream.ledger import Ledger, LedgerSnapshot
 
 REASONS: list[Reason] = [*Dropped, *Withheld, *Failed]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bedside.runtime.frame import Frame
-from bedside.runtime.mailbox import Mailbox, Policy
+from bedside.runtime.stream.mailbox import Mailbox, Policy
 
 PIXELS = np.zeros((1, 1, 1), np.uint8)
 

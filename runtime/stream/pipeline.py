@@ -8,13 +8,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from bedside.runtime.clock import Clock, MonotonicClock
-from bedside.runtime.delivery import Delivery, DeliverySummary
 from bedside.runtime.errors import BedsideError, FrameError, SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.latency import LatencyRecorder
-from bedside.runtime.ledger import Ledger, LedgerSnapshot
 from bedside.runtime.loading import Loaded
-from bedside.runtime.mailbox import Mailbox, Policy
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import Sink, Source, SourceInfo
 from bedside.runtime.result import (
@@ -28,6 +25,9 @@ from bedside.runtime.result import (
     TaskResult,
     Withheld,
 )
+from bedside.runtime.stream.delivery import Delivery, DeliverySummary
+from bedside.runtime.stream.ledger import Ledger, LedgerSnapshot
+from bedside.runtime.stream.mailbox import Mailbox, Policy
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder
 
 #: How long a stream that is stopped waits for its source and its sinks to return, in seconds.

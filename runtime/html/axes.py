@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bedside.runtime.markup import Html, join, tag
+from bedside.runtime.html.markup import Html, join, tag
 
 #: Width of every chart in user units; the page scales it.
 WIDTH = 760

@@ -1,7 +1,4 @@
-"""Reports as one HTML file: no network, no script, light and dark, printable, everything escaped.
-
-Text goes in as plain `str` and is escaped; what these functions return is `Html` and is not escaped again.
-"""
+"""The parts of a report: page, sections, tables, pictures."""
 
 from __future__ import annotations
 
@@ -16,37 +13,8 @@ from typing import Literal
 import cv2
 
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.markup import MISSING, Content, Html, escape, join, number, tag
-from bedside.runtime.plots import Bar, Series, Threshold, bars, line_plot, timeline
-from bedside.runtime.style import STYLE
-
-__all__ = [
-    "MISSING",
-    "Bar",
-    "Content",
-    "Html",
-    "Series",
-    "Threshold",
-    "badge",
-    "bars",
-    "confusion",
-    "details",
-    "escape",
-    "gallery",
-    "image",
-    "join",
-    "key_values",
-    "line_plot",
-    "note",
-    "number",
-    "page",
-    "paragraph",
-    "section",
-    "table",
-    "tag",
-    "timeline",
-    "write_page",
-]
+from bedside.runtime.html.markup import MISSING, Content, Html, join, tag
+from bedside.runtime.html.style import STYLE
 
 # Nothing can be fetched and nothing can run, even if a bug let markup through.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bedside.runtime import engines, pipeline, testing_sources
+from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import (
     ClassificationDecode,
     EngineGolden,
@@ -29,18 +29,20 @@ from bedside.runtime.errors import BedsideError, EngineError, FrameError, SinkEr
 from bedside.runtime.frame import Frame, FramePool, Lease, Pixels
 from bedside.runtime.geometry import Rect
 from bedside.runtime.golden import GoldenReport
-from bedside.runtime.ledger import LedgerSnapshot
 from bedside.runtime.loading import Loaded
-from bedside.runtime.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import SourceInfo
 from bedside.runtime.result import Classification, Outcome, Result
 from bedside.runtime.source_base import SourceBase
+from bedside.runtime.stream import pipeline
+from bedside.runtime.stream.ledger import LedgerSnapshot
+from bedside.runtime.stream.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
 from bedside.runtime.tasks import make_task
-from bedside.runtime.testing import FakeSession
-from bedside.runtime.testing_sources import ArraySource
+from bedside.runtime.testing import sources as testing_sources
+from bedside.runtime.testing.sessions import FakeSession
+from bedside.runtime.testing.sources import ArraySource
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
 LABELS = ("a", "b", "c", "d", "e")
 SIZE = 16
 PIXELS = TensorSpec(name="pixels", shape=(1, SIZE, SIZE, 3), dtype="uint8")

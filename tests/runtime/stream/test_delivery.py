@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedside.runtime.delivery import Delivery, DeliverySummary
 from bedside.runtime.errors import BundleError, SinkError
 from bedside.runtime.frame import Frame, FramePool
 from bedside.runtime.protocols import Sink, SourceInfo
 from bedside.runtime.result import Result
+from bedside.runtime.stream.delivery import Delivery, DeliverySummary
 
 INFO = SourceInfo("source", 4, 4)
 

@@ -1,0 +1,1 @@
+"""One stream: mailbox, ledger, delivery to sinks, and the pipeline that runs them."""
