@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bedside.export.card import card
 from bedside.export.convert.artifact import OUTPUT
 from bedside.export.data.types import ClassificationData
-from bedside.export.evaluate import Holdout, evaluation, run
-from bedside.export.goldens import golden_inputs, golden_samples
-from bedside.export.outcome import EngineCheck, ExportOutcome
+from bedside.export.gates.evaluate import Holdout, evaluation, run
+from bedside.export.gates.goldens import golden_inputs, golden_samples
 from bedside.export.plan import Plan
-from bedside.export.record import Bundled, report_json
-from bedside.export.report import Shown, report_html
+from bedside.export.reports.card import card
+from bedside.export.reports.outcome import EngineCheck, ExportOutcome
+from bedside.export.reports.record import Bundled, report_json
+from bedside.export.reports.report import Shown, report_html
 from bedside.export.stages import Judged
 from bedside.export.writable import report_paths
 from bedside.runtime.bundle import container

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bedside.export.preprocessing import NAMES, Preprocessing, named, scaled, standardized
+from bedside.export.adopt.preprocessing import NAMES, Preprocessing, named, scaled, standardized
 from bedside.export.recipe import VARIANTS
 from bedside.export.terminal import Bars, print_result, progress_bars
 from bedside.runtime.errors import UsageError
@@ -190,7 +190,7 @@ def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult:
 
 
 def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
-    from bedside.export.foreign import check_kind, load_keras
+    from bedside.export.adopt.foreign import check_kind, load_keras
     from bedside.export.recipe import InputRecipe
 
     # All that is cheap to get wrong is looked at before TensorFlow is loaded.

@@ -15,23 +15,23 @@ import msgspec
 import numpy as np
 
 from bedside.export import stages
+from bedside.export.adopt.foreign import load_keras
+from bedside.export.adopt.graph import PixelModel, Scores, adopt
+from bedside.export.adopt.preprocessing import Preprocessing
 from bedside.export.backend import keras
 from bedside.export.bundling import ExportResult, draft, frames_to_show, write
-from bedside.export.calibration import calibrate
 from bedside.export.convert.artifact import KINDS
+from bedside.export.convert.calibration import calibrate
 from bedside.export.convert.onnx import versions as onnx_versions
-from bedside.export.crosscheck import cross_check, disagreements
 from bedside.export.data.loading import load_data
 from bedside.export.data.types import ClassificationData, to_arrays
-from bedside.export.evaluate import Holdout, mark
-from bedside.export.foreign import load_keras
-from bedside.export.gate import check_reference
-from bedside.export.graph import PixelModel, Scores, adopt
+from bedside.export.gates.crosscheck import cross_check, disagreements
+from bedside.export.gates.evaluate import Holdout, mark
+from bedside.export.gates.gate import check_reference
 from bedside.export.models.building import build_classifier
-from bedside.export.outcome import ExportOutcome, SplitSummary, Training
 from bedside.export.plan import Plan
-from bedside.export.preprocessing import Preprocessing
 from bedside.export.recipe import InputRecipe, Recipe
+from bedside.export.reports.outcome import ExportOutcome, SplitSummary, Training
 from bedside.export.steps import Silent, Steps
 from bedside.export.training import train
 from bedside.export.writable import check_writable
@@ -134,7 +134,7 @@ def export_model(
     """Make a bundle of a Keras model that was trained elsewhere.
 
     Args:
-        model: Sequential, functional or subclassed; see `bedside.export.graph.adopt`.
+        model: Sequential, functional or subclassed; see `bedside.export.adopt.graph.adopt`.
         data: Labels in the order of the model's outputs. Its holdout should be data that the model never saw:
             only its author can know.
         out: Where the bundle goes; the report goes beside it.

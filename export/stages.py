@@ -5,17 +5,17 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from bedside.export import gate as gates
-from bedside.export.calibration import Calibration
+from bedside.export.adopt.graph import PixelModel
 from bedside.export.convert.artifact import KINDS, Artifact, ConversionError
+from bedside.export.convert.calibration import Calibration
 from bedside.export.convert.describe import describe
 from bedside.export.convert.onnx import convert_onnx
 from bedside.export.convert.tflite import convert_tflite
 from bedside.export.data.types import Split, to_arrays
-from bedside.export.evaluate import Holdout, Marks, Measured, measure
-from bedside.export.graph import PixelModel
-from bedside.export.outcome import VariantResult
+from bedside.export.gates import gate as gates
+from bedside.export.gates.evaluate import Holdout, Marks, Measured, measure
 from bedside.export.plan import Plan
+from bedside.export.reports.outcome import VariantResult
 from bedside.export.steps import Steps
 from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec
 from bedside.runtime.clock import Clock

@@ -17,9 +17,9 @@ import tf2onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime import quantization as ort
 
+from bedside.export.adopt.graph import PixelModel
 from bedside.export.convert.artifact import OUTPUT, ConversionError
 from bedside.export.convert.quiet import gist, quiet
-from bedside.export.graph import PixelModel
 
 #: ONNX operator set 17 (IR 8) is read by every ONNX Runtime and OpenVINO that the extras allow, and by older
 #: ones.

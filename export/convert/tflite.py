@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from bedside.export.adopt.graph import PixelModel
 from bedside.export.convert.artifact import ConversionError
 from bedside.export.convert.quiet import gist, quiet
-from bedside.export.graph import PixelModel
 
 
 def convert_tflite(
@@ -26,7 +26,7 @@ def convert_tflite(
         precision: `fp32`, `fp16` (float16 weights), `dynamic` (int8 weights, float activations) or `int8`
             (all of it).
         calibration: For `int8`: `(N, H, W, C) uint8` training frames, black and white among them; see
-            `bedside.export.calibration`.
+            `bedside.export.convert.calibration`.
 
     Returns:
         The file. An int8 file gives uint8 scores of scale 1/256 where it ends in a softmax, so nothing in it

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from bedside.export import bundling, pipeline
+from bedside.export.adopt.preprocessing import named
 from bedside.export.backend import keras
-from bedside.export.crosscheck import disagreements
 from bedside.export.data.types import ClassificationData
-from bedside.export.outcome import EngineCheck
+from bedside.export.gates.crosscheck import disagreements
 from bedside.export.pipeline import Plan, export_model, export_recipe
-from bedside.export.preprocessing import named
 from bedside.export.recipe import GateRecipe, InputRecipe, QuantizationRecipe, Recipe, parse_recipe
+from bedside.export.reports.outcome import EngineCheck
 from bedside.export.steps import Silent
 from bedside.runtime import engines
 from bedside.runtime.bundle.reader import open_bundle

@@ -8,14 +8,14 @@ import numpy.typing as npt
 import onnx
 import pytest
 
+from bedside.export.adopt.graph import PixelModel, adopt
+from bedside.export.adopt.preprocessing import named
 from bedside.export.backend import keras
-from bedside.export.calibration import with_extremes
 from bedside.export.convert.artifact import KINDS, Artifact, ConversionError
+from bedside.export.convert.calibration import with_extremes
 from bedside.export.convert.describe import check_input, describe
 from bedside.export.convert.onnx import convert_onnx, take_pixels
 from bedside.export.convert.tflite import convert_tflite
-from bedside.export.graph import PixelModel, adopt
-from bedside.export.preprocessing import named
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import InputSpec, Quantization, TensorSpec
 from bedside.runtime.engines import SessionOptions

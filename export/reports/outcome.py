@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bedside.export.evaluate import Marks, Measured
+from bedside.export.gates.evaluate import Marks, Measured
 from bedside.export.recipe import GateRecipe
 from bedside.runtime.bundle.manifest import DataSource, Format, InputSpec, Precision
 

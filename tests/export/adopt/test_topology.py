@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from bedside.export.adopt.topology import head, leading, walk
 from bedside.export.backend import keras
-from bedside.export.topology import head, leading, walk
 
 L = keras.layers
 SHAPE = (20, 20, 3)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from bedside.export.data.types import ClassificationData
-from bedside.export.goldens import golden_inputs, golden_samples
+from bedside.export.gates.goldens import golden_inputs, golden_samples
 from bedside.runtime.bundle.manifest import InputSpec
 
 

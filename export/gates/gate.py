@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bedside.export.evaluate import Marks, Measured
+from bedside.export.gates.evaluate import Marks, Measured
 from bedside.export.recipe import GateRecipe
 from bedside.runtime.errors import GateError
 

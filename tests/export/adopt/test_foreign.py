@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from bedside.export.adopt.foreign import load_keras
 from bedside.export.backend import keras
-from bedside.export.foreign import load_keras
 from bedside.runtime.errors import UsageError
 
 L = keras.layers

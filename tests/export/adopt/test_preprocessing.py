@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bedside.export.preprocessing import NAMES, Preprocessing, named, scaled, standardized
+from bedside.export.adopt.preprocessing import NAMES, Preprocessing, named, scaled, standardized
 from bedside.runtime.errors import UsageError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from bedside.export.evaluate import Marks
-from bedside.export.outcome import SCHEMA, EngineCheck, ExportOutcome, VariantResult
+from bedside.export.gates.evaluate import Marks
+from bedside.export.reports.outcome import SCHEMA, EngineCheck, ExportOutcome, VariantResult
 
 
 class Bundled(msgspec.Struct, frozen=True):

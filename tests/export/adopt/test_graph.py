@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bedside.export.adopt.graph import adopt, softmax
+from bedside.export.adopt.preprocessing import named, standardized
 from bedside.export.backend import keras
-from bedside.export.graph import adopt, softmax
-from bedside.export.preprocessing import named, standardized
 from bedside.runtime.errors import UsageError
 
 L = keras.layers

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.evaluate import Marks, wilson
-from bedside.export.outcome import (
+from bedside.export.gates.evaluate import Marks, wilson
+from bedside.export.reports.outcome import (
     RESEARCH_ONLY,
     EngineCheck,
     ExportOutcome,
@@ -20,7 +20,7 @@ from bedside.export.outcome import (
     kilobytes,
     sentence,
 )
-from bedside.export.record import Bundled
+from bedside.export.reports.record import Bundled
 from bedside.runtime import html
 from bedside.runtime.frame import Color
 from bedside.runtime.html import Content, Html

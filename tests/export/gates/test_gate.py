@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bedside.export.evaluate import Marks, Measured
-from bedside.export.gate import FLOAT_TOLERANCE, check_float, check_reference, verdict
+from bedside.export.gates.evaluate import Marks, Measured
+from bedside.export.gates.gate import FLOAT_TOLERANCE, check_float, check_reference, verdict
 from bedside.export.recipe import GateRecipe
 from bedside.runtime.errors import GateError
 

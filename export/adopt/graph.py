@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bedside.export.adopt.preprocessing import NAMES, Preprocessing
+from bedside.export.adopt.topology import Head, Leading, head, leading
 from bedside.export.backend import keras
-from bedside.export.preprocessing import NAMES, Preprocessing
-from bedside.export.topology import Head, Leading, head, leading
 from bedside.runtime.errors import UsageError
 
 Scores = Literal["probabilities", "logits"]

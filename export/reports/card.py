@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bedside.export.evaluate import Marks, wilson
-from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, grouping, kilobytes, sentence
+from bedside.export.gates.evaluate import Marks, wilson
+from bedside.export.reports.outcome import RESEARCH_ONLY, ExportOutcome, grouping, kilobytes, sentence
 
 
 def card(outcome: ExportOutcome) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bedside.export.data.types import Progress
-from bedside.export.outcome import EngineCheck
+from bedside.export.reports.outcome import EngineCheck
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Model, VariantGolden
 from bedside.runtime.bundle.reader import load_npy

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bedside.export.evaluate import Marks, Measured, evaluation, mark, wilson
+from bedside.export.gates.evaluate import Marks, Measured, evaluation, mark, wilson
 
 LABELS = ("a", "b", "c")
 

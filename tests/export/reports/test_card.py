@@ -3,9 +3,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from bedside.export.card import card
-from bedside.export.evaluate import Marks
-from bedside.export.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes, sentence
+from bedside.export.gates.evaluate import Marks
+from bedside.export.reports.card import card
+from bedside.export.reports.outcome import RESEARCH_ONLY, ExportOutcome, kilobytes, sentence
 
 
 @pytest.fixture(scope="module")

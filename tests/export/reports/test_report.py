@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from bedside.export.outcome import RESEARCH_ONLY, EngineCheck, Training
-from bedside.export.record import Bundled, report_json
-from bedside.export.report import Shown, report_html
+from bedside.export.reports.outcome import RESEARCH_ONLY, EngineCheck, Training
+from bedside.export.reports.record import Bundled, report_json
+from bedside.export.reports.report import Shown, report_html
 
 BUNDLE = Bundled(file="ramps.bedside", digest="ab" * 32, bytes=1234)
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bedside.export.calibration import ENOUGH, calibrate, draw, with_extremes
+from bedside.export.convert.calibration import ENOUGH, calibrate, draw, with_extremes
 from bedside.export.data.types import ClassificationData, Item
 from bedside.runtime.bundle.manifest import InputSpec
 

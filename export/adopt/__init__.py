@@ -1,0 +1,1 @@
+"""Models made elsewhere, and ours, brought to one form: pixels in, scores out."""

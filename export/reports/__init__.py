@@ -1,0 +1,1 @@
+"""What an export leaves for people and programs: report, record, model card."""
