@@ -52,12 +52,12 @@ dt {{ color: var(--dim) }}
 dd {{ margin: 0; overflow-wrap: anywhere }}
 
 figure {{ margin: 14px 0 }}
-figcaption {{ font-size: 13.5px; color: var(--dim); margin-bottom: 4px }}
+figcaption {{ font-size: 13.5px; overflow-wrap: anywhere; color: var(--dim); margin-bottom: 4px }}
 img {{ max-width: 100%; height: auto; display: block; border-radius: 3px; background: #000 }}
 img + figcaption {{ margin: 5px 0 0 }}
 .gallery {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 14px;
   margin: 12px 0 }}
-.gallery figure {{ margin: 0 }}
+.gallery figure {{ margin: 0; min-width: 0 }}
 .gallery img {{ width: 100% }}
 .legend {{ list-style: none; display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 2px 0 6px; padding: 0;
   font-size: 13px }}
