@@ -1,6 +1,6 @@
 """What bedside itself costs per frame, beside the bare loop, in one run.
 
-The bare loop is what an engineer writes first: resize into the input, invoke. The pipeline does that and captures,
+The bare loop is what an engineer writes first: resize, swap colours into the input, invoke. The pipeline does that and captures,
 accounts, stamps, decodes, publishes and writes. Rounds alternate (A B B A), medians are compared.
 """
 
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from bedside.devices.compose import boot_id
@@ -34,11 +35,14 @@ BUDGET_US = 150.0
 
 def bare(loaded: Loaded, frames, count: int) -> tuple[list[float], float]:
     session, spec = loaded.session, loaded.model.input
+    interpolation = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}[spec.interpolation]
+    small = np.empty((spec.height, spec.width, 3), np.uint8)
     walls = []
     cpu = time.process_time_ns()
     for i in range(count):
         t0 = time.perf_counter_ns()
-        cv2.resize(frames[i % len(frames)], (spec.width, spec.height), dst=session.input()[0])
+        cv2.resize(frames[i % len(frames)], (spec.width, spec.height), dst=small, interpolation=interpolation)
+        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=session.input()[0])
         session.invoke()
         walls.append((time.perf_counter_ns() - t0) / 1e3)
     return walls, (time.process_time_ns() - cpu) / 1e3 / count

@@ -170,7 +170,7 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult:
-    from bedside.export.recipe import load_recipe, recipe_root
+    from bedside.export.recipe_loading import load_recipe, recipe_root
 
     recipe, digest = load_recipe(args.recipe)
     root = Path(args.data_root) if args.data_root else recipe_root(args.recipe)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from bedside.runtime import __version__
+from bedside.runtime import __version__, strict_toml
 from bedside.runtime.bundle.manifest import (
     ClassificationDecode,
     DataSource,
@@ -90,17 +90,10 @@ def read_packfile(path: Path) -> PackFile:
     """Read the TOML strictly.
 
     Raises:
-        RecipeError: With the key's path.
+        RecipeError: With the key's path, and what is allowed there.
     """
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=PackFile)
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
-        # ValueError: no UTF-8, or an integer of thousands of digits.
-        raise RecipeError(
-            str(error), where=str(path), hint="the README lists the keys of a pack file"
-        ) from None
+    data = strict_toml.read_file(path, error=RecipeError)
+    return strict_toml.loads(data, PackFile, error=RecipeError, where=str(path))
 
 
 def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:

@@ -164,6 +164,10 @@ class _Plan:
         self._inner = _Area(slice(inner.y, inner.y1), slice(inner.x, inner.x1))
         self._size = (inner.width, inner.height)
         self._interpolation = _INTERPOLATION[spec.interpolation]
+        self._halved = [
+            np.empty((crop.height >> k, crop.width >> k, channels), np.uint8)
+            for k in range(1, _halvings(where, spec.interpolation) + 1)
+        ]
         self._code = code
         self._blanks = (*_padding(spec, inner), *blanks)
         # Memory of (1, 1, H, W) and (1, H, W, 1) is the same, so one channel needs no planes.
@@ -202,6 +206,10 @@ class _Plan:
     def _write(self, source: Pixels, tensor: Array) -> None:
         target = tensor if self._planar else tensor[self._inner]
         resized = target if self._resized is None else self._resized
+        for half in self._halved:
+            size = (half.shape[1], half.shape[0])
+            _into(cv2.resize(source, size, dst=half, interpolation=cv2.INTER_AREA), half)
+            source = half
         _into(cv2.resize(source, self._size, dst=resized, interpolation=self._interpolation), resized)
         picture = resized
         if self._code is not None:
@@ -219,6 +227,23 @@ class _Plan:
             _into(result, plane)
         for (plane, table), target in zip(self._planes, targets, strict=False):
             _into(cv2.LUT(plane, table, dst=target), target)
+
+
+def _halvings(where: Fit, mode: str) -> int:
+    """How often a picture is halved before its area average is taken.
+
+    OpenCV averages exact 2x2 blocks with vector instructions and any other area pixel by pixel: 1080p to 64x64
+    takes 7 ms at once and 1.1 ms in steps. The last step keeps a factor of at least 2, so that blocks on the
+    border of two target pixels weigh little; pictures differ from the direct average by a code or two.
+    """
+    if mode != "area":
+        return 0
+    count, height, width = 0, where.crop.height, where.crop.width
+    while (
+        height % 2 == width % 2 == 0 and height >= 4 * where.inner.height and width >= 4 * where.inner.width
+    ):
+        count, height, width = count + 1, height // 2, width // 2
+    return count
 
 
 def _into(result: Array, target: Array) -> None:
@@ -284,25 +309,27 @@ def _blank_areas(spec: InputSpec, where: Fit, masks: tuple[Rect, ...]) -> tuple[
         y0, y1 = max(mask.y, crop.y) - crop.y, min(mask.y1, crop.y1) - crop.y
         if x0 >= x1 or y0 >= y1:
             continue
-        u0, u1 = _reached(x0, x1, crop.width, inner.width, mode)
-        v0, v1 = _reached(y0, y1, crop.height, inner.height, mode)
+        block = 1 << _halvings(where, mode)
+        u0, u1 = _reached(x0, x1, crop.width, inner.width, mode, block)
+        v0, v1 = _reached(y0, y1, crop.height, inner.height, mode, block)
         areas.append(_Area(slice(inner.y + v0, inner.y + v1), slice(inner.x + u0, inner.x + u1)))
     return tuple(areas)
 
 
-def _reached(start: int, stop: int, source: int, target: int, mode: str) -> tuple[int, int]:
+def _reached(start: int, stop: int, source: int, target: int, mode: str, block: int) -> tuple[int, int]:
     """Target pixels that source pixels `start <= s < stop` influence along one axis, half-open.
 
     Target pixel `u` looks at the position `f = (u + 0.5) * step - 0.5`, with `step = source / target`, and
     reads source pixels `s` with `|s - f| <= reach` (OpenCV, `resize.cpp`): linear reads the two neighbours,
     cubic the four, nearest and area what the target pixel covers. Area becomes a linear form without the
-    half-pixel shift as soon as either axis is enlarged, and then reads up to 1.5 away. Pixels beyond the edge
+    half-pixel shift as soon as either axis is enlarged, and then reads up to 1.5 away; of a halved picture it
+    reads whole blocks of `block` source pixels. Pixels beyond the edge
     repeat the edge pixel, which every such target reads anyway. Anything outside the crop is never read:
     OpenCV is given the crop alone.
     """
     step = source / target
     covered = (step + 1) / 2
-    reaches = {"linear": 1.0, "cubic": 2.0, "nearest": covered, "area": max(1.5, covered)}
+    reaches = {"linear": 1.0, "cubic": 2.0, "nearest": covered, "area": max(1.5, covered) + block - 1}
     reach = reaches[mode] + _SLACK
     first = math.ceil((start - reach + 0.5) / step - 0.5)
     last = math.floor((stop - 1 + reach + 0.5) / step - 0.5)

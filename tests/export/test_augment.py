@@ -96,6 +96,13 @@ def test_pad_leaves_a_smaller_picture_on_a_dark_screen():
     assert np.std(shares) > 0.1
 
 
+def test_a_screen_can_be_kept_from_a_frame():
+    white = np.full((40, 40, 3), 255, np.uint8)
+    vary = Augmenter(AugmentRecipe(pad=1.0, furniture=1.0))
+    assert np.array_equal(vary(white, rng(), screen=False), white)
+    assert not np.array_equal(vary(white, rng()), white)
+
+
 @pytest.mark.parametrize(
     ("ranges", "measure"),
     [

@@ -13,7 +13,8 @@ from bedside.export.backend import keras
 from bedside.export.data.types import ClassificationData
 from bedside.export.gates.crosscheck import disagreements
 from bedside.export.pipeline import Plan, export_model, export_recipe
-from bedside.export.recipe import GateRecipe, InputRecipe, QuantizationRecipe, Recipe, parse_recipe
+from bedside.export.recipe import GateRecipe, InputRecipe, QuantizationRecipe, Recipe
+from bedside.export.recipe_loading import parse_recipe
 from bedside.export.reports.outcome import EngineCheck
 from bedside.export.steps import Silent
 from bedside.runtime import engines

@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from bedside.export.augment import Augmenter
 from bedside.export.backend import keras
+from bedside.export.batches import TrainingBatches
 from bedside.export.models.building import build_classifier
 from bedside.export.progress import EpochReport, Silent
 from bedside.export.recipe import AugmentRecipe, ModelRecipe, Recipe, SyntheticData, TrainingRecipe
@@ -207,6 +209,44 @@ def test_imbalanced_classes_are_weighted_and_it_is_said(tmp_path: Path):
     unweighted = make_recipe(epochs=1, class_weights="none")
     result = train(build_classifier(unweighted, 2), (x[keep], y[keep]), VALIDATION, unweighted, tmp_path)
     assert not any("weight" in note for note in result.notes)
+
+
+def test_batches_put_only_the_named_classes_on_a_screen():
+    x = np.full((12, 22, 22, 1), 255, np.uint8)
+    y = np.arange(12) % 3
+    batches = TrainingBatches(
+        x,
+        y,
+        classes=3,
+        batch=5,
+        augmenter=Augmenter(AugmentRecipe(pad=1.0)),
+        screen=(True, False, True),
+        seed=1,
+    )
+    frames, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert [len(batches[n][0]) for n in range(len(batches))] == [5, 5, 2]
+    whole = frames.min(axis=(1, 2, 3)) == 255
+    assert np.array_equal(whole, labels.argmax(1) == 1)
+    first = batches[0][0]
+    batches.epoch = 1
+    assert not np.array_equal(batches[0][0], first)
+    batches.epoch = 0
+    assert np.array_equal(batches[0][0], first)
+
+
+def test_screen_labels_have_to_be_classes(tmp_path: Path):
+    recipe = make_recipe(epochs=1, augment=AugmentRecipe(pad=0.5, screen_labels=("dark",)))
+    for labels, expected in ((None, "no class names are known"), (("a", "b"), "the classes are a, b")):
+        with pytest.raises(RecipeError, match=expected):
+            train(build_classifier(recipe, 2), TRAIN, VALIDATION, recipe, tmp_path, labels=labels)
+    result = train(build_classifier(recipe, 2), TRAIN, VALIDATION, recipe, tmp_path, labels=("dark", "bright"))
+    assert len(result.history["loss"]) == 1
+
+
+def test_the_cosine_schedule_ends_at_nothing(tmp_path: Path):
+    result = run(tmp_path, make_recipe(schedule="cosine"))
+    assert float(keras.ops.convert_to_numpy(result.model.optimizer.learning_rate)) < 1e-8
+    assert result.history["val_accuracy"][-1] == 1.0
 
 
 def test_augmented_training_runs(tmp_path: Path):

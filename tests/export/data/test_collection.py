@@ -10,7 +10,8 @@ import pytest
 from bedside.export.data.drawn import SOURCE, Stage, drawn_items, load_synthetic
 from bedside.export.data.loading import load_data
 from bedside.export.data.types import ClassificationData
-from bedside.export.recipe import CollectionData, CollectionItem, SyntheticData, load_recipe
+from bedside.export.recipe import CollectionData, CollectionItem, SyntheticData
+from bedside.export.recipe_loading import load_recipe
 from bedside.runtime.errors import RecipeError
 
 

@@ -1,0 +1,132 @@
+"""Recipes, by name or out of a file: read strictly, and checked for contradictions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bedside.export.recipe import ClassFoldersData, CollectionData, CollectionItem, Recipe
+from bedside.runtime import strict_toml
+from bedside.runtime.errors import RecipeError
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with bedside, sorted."""
+    folder = importlib.resources.files("bedside.export.recipes")
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def load_recipe(path: str | Path) -> tuple[Recipe, str]:
+    """Read and check a recipe.
+
+    Args:
+        path: A TOML file, or the name of a shipped recipe.
+
+    Returns:
+        The recipe, and the sha256 of its bytes (hex).
+
+    Raises:
+        RecipeError: It is missing, no TOML, misspelt, or contradicts itself.
+    """
+    data, where = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    recipe = strict_toml.loads(data, Recipe, error=RecipeError, where=where)
+    check_recipe(recipe, where=where)
+    return recipe, digest
+
+
+def recipe_root(path: str | Path) -> Path | None:
+    """Where relative data paths start when nobody says: the recipe's folder; None for a shipped recipe."""
+    file = Path(path)
+    return file.resolve().parent if file.is_file() else None
+
+
+def parse_recipe(raw: Mapping[str, object], *, where: str = "recipe") -> Recipe:
+    """Check a recipe that was parsed already.
+
+    Args:
+        raw: As `tomllib` gives it.
+        where: Named in errors.
+
+    Raises:
+        RecipeError: With the path of the key, and what is allowed there.
+    """
+    recipe = strict_toml.convert(raw, Recipe, error=RecipeError, where=where)
+    check_recipe(recipe, where=where)
+    return recipe
+
+
+def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
+    """Check what the schema alone cannot.
+
+    Raises:
+        RecipeError: Keys that contradict each other, both named.
+    """
+    channels, color = recipe.model.channels, recipe.input.color
+    if color is not None and (color == "gray") != (channels == 1):
+        raise RecipeError(f"input.color {color!r} does not fit model.channels {channels}", where=where)
+    data, quantization = recipe.data, recipe.quantization
+    if data.holdout + data.validation >= 0.95:
+        raise RecipeError(
+            f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where
+        )
+    shipped, chosen = quantization.ship or (), quantization.default
+    for key, ids in (("ship", shipped), ("variants", quantization.variants)):
+        if len(set(ids)) != len(ids):
+            raise RecipeError(f"quantization.{key} names a variant twice: {', '.join(ids)}", where=where)
+    for key, ids in (("ship", shipped), ("default", () if chosen is None else (chosen,))):
+        for stray in (i for i in ids if i not in quantization.variants):
+            raise RecipeError(
+                f"quantization.{key} names {stray!r}, which is not in quantization.variants", where=where
+            )
+    if shipped and chosen not in (None, *shipped):
+        raise RecipeError(f"quantization.default {chosen!r} is not in quantization.ship", where=where)
+    labels = getattr(data, "labels", None)
+    if labels is not None and len(set(labels)) != len(labels):
+        raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)
+    for label in (s for s in recipe.training.augment.screen_labels or () if labels and s not in labels):
+        raise RecipeError(
+            f"training.augment.screen_labels names {label!r}, which is not in data.labels",
+            where=where,
+            hint=", ".join(labels or ()),
+        )
+    if isinstance(data, CollectionData):
+        for index, item in enumerate(data.items):
+            _check_item(item, data.labels, f"data.items[{index}]", where)
+    elif isinstance(data, ClassFoldersData):
+        _check_pattern(data.group, "data.group", where)
+
+
+def _check_item(item: CollectionItem, labels: tuple[str, ...], key: str, where: str) -> None:
+    if item.label not in labels:
+        raise RecipeError(
+            f"{key}.label {item.label!r} is not in data.labels", where=where, hint=", ".join(labels)
+        )
+    if (item.glob is None) == (item.synthetic is None):
+        raise RecipeError(f"{key} needs either glob or synthetic, not both or neither", where=where)
+    if (item.synthetic is None) != (item.count is None):
+        raise RecipeError(f"{key}: synthetic and count go together", where=where)
+    if item.glob is not None and (Path(item.glob).is_absolute() or ".." in Path(item.glob).parts):
+        raise RecipeError(
+            f"{key}.glob {item.glob!r} leaves the data root", where=where, hint="use a path below it"
+        )
+    _check_pattern(item.group, f"{key}.group", where)
+
+
+def _check_pattern(pattern: str | None, key: str, where: str) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise RecipeError(f"{key} {pattern!r} is not a regular expression: {error}", where=where) from None
+
+
+def _read(path: str | Path) -> tuple[bytes, str]:
+    name, shipped = str(path), shipped_recipes()
+    if name in shipped and not Path(path).is_file():
+        resource = importlib.resources.files("bedside.export.recipes") / f"{name}.toml"
+        return resource.read_bytes(), name
+    hint = f"{strict_toml.did_you_mean(name, shipped)}recipes that come with bedside: {', '.join(shipped)}"
+    return strict_toml.read_file(path, error=RecipeError, hint=hint), name
