@@ -205,7 +205,8 @@ class Stream:
         """The object that `bedside run --json` ends with."""
         session, variant = self.loaded.session, self.loaded.variant
         latency = self.pipeline.latency.summary()
-        samples = ended.ledger.processed + sum(ended.ledger.withheld.values())
+        # Not what the ledger says: a frame that is withheld as not finite has no latency worth a percentile.
+        samples = self.pipeline.latency.count
         version = next((s.version for s in engines.statuses() if s.id == session.engine), None)
         plain: dict[str, Any] = {
             "ledger": ended.ledger.to_dict(),

@@ -20,8 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print it."""
+    """Print it, if every byte of it holds."""
     with open_bundle(resolve(args.bundle)) as bundle:
+        # Facts about models and goldens that are damaged would be facts about another file.
+        bundle.verify_all()
         if args.json:
             print_json(describe(bundle))
         else:

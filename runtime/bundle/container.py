@@ -224,7 +224,7 @@ def _parse(directory: bytes, count: int, limits: Limits) -> list[Entry]:
         try:
             name = raw.decode("ascii")
         except UnicodeDecodeError:
-            raise ValueError(f"member name {raw[:80]!r} is not one a bundle may have") from None
+            raise ValueError("a member name is not ASCII: not one a bundle may have") from None
         _check_member(name, size, limits)
         entries.append(Entry(name, crc, size, offset))
         position += _CENTRAL.size + name_length

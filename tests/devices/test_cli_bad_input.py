@@ -118,6 +118,23 @@ def test_bundles(command: str, one_line: Callable[..., str], bundle: Path, tmp_p
         assert str(path) in line
 
 
+@pytest.mark.fault("B1")
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_flipped_bit_in_any_member(
+    command: str, one_line: Callable[..., str], bundle: Path, tmp_path: Path
+) -> None:
+    data = bundle.read_bytes()
+    with open_bundle(bundle) as opened:
+        members = {name: opened.read(name) for name in opened.manifest.files()}
+    for number, (name, content) in enumerate(members.items()):
+        flipped = bytearray(data)
+        flipped[data.index(content) + len(content) // 2] ^= 1
+        bad = tmp_path / f"{number}.bedside"
+        bad.write_bytes(flipped)
+        # Equal members are told apart by their order only, so the name is not asked for.
+        assert "does not match its checksum" in one_line(3, command, bad), name
+
+
 def rewritten(path: Path, change: Callable[[Any, dict[str, bytes]], Any]) -> None:
     with open_bundle(path) as bundle:
         manifest, members = bundle.manifest, {n: bundle.read(n) for n in bundle.manifest.files()}

@@ -163,7 +163,7 @@ def test_one_class_folder_too_many(keras_file: Path, folders: Path) -> None:
         (["r.toml", "--model", "m.keras", "-o", "x"], "not both"),
         (["r.toml", "--gate", "95", "-o", "x"], "--gate goes with --model"),
         (["r.toml", "--import", "m", "-o", "x"], "--import goes with --model"),
-        (["r.toml", "-o", "x"], "no such recipe"),
+        (["r.toml", "-o", "x"], "No such file or directory (recipes that come with bedside: "),
         (["--model", "m.keras", "-o", "x"], "--data"),
         (["--model", "m.keras", "--data", ".", "--weights", "w", "-o", "x"], "--weights goes with a recipe"),
         (["--model", "m.keras", "--data", ".", "--mean", "1", "-o", "x"], "--mean and --std go together"),
