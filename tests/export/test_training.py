@@ -239,7 +239,9 @@ def test_screen_labels_have_to_be_classes(tmp_path: Path):
     for labels, expected in ((None, "no class names are known"), (("a", "b"), "the classes are a, b")):
         with pytest.raises(RecipeError, match=expected):
             train(build_classifier(recipe, 2), TRAIN, VALIDATION, recipe, tmp_path, labels=labels)
-    result = train(build_classifier(recipe, 2), TRAIN, VALIDATION, recipe, tmp_path, labels=("dark", "bright"))
+    result = train(
+        build_classifier(recipe, 2), TRAIN, VALIDATION, recipe, tmp_path, labels=("dark", "bright")
+    )
     assert len(result.history["loss"]) == 1
 
 
