@@ -1,7 +1,7 @@
 """What bedside itself costs per frame, beside the bare loop, in one run.
 
 The bare loop is what an engineer writes first: resize, swap colours into the input, invoke. The pipeline does
-that and captures, accounts, stamps, decodes, publishes and writes. Rounds alternate (A B B A), medians are compared.
+that and captures, accounts, stamps, decodes, publishes and writes. Rounds alternate (A B B A).
 """
 
 from __future__ import annotations
