@@ -175,6 +175,7 @@ def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult:
     recipe, digest = load_recipe(args.recipe)
     root = Path(args.data_root) if args.data_root else recipe_root(args.recipe)
     _check_output(args.output)
+    _check_installed()
     with steps.step("load TensorFlow"):
         from bedside.export.pipeline import export_recipe
     return export_recipe(
@@ -197,6 +198,7 @@ def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
     preprocessing, plan, wanted = _preprocessing(args), _plan(args), _data(Path(args.data), args.labels)
     check_kind(Path(args.model))
     _check_output(args.output)
+    _check_installed()
     with steps.step("load TensorFlow"):
         from bedside.export.data.loading import load_data
         from bedside.export.pipeline import export_model
@@ -283,6 +285,13 @@ def _data(path: Path, labels: tuple[str, ...] | None) -> Any:
     if first is not None and first.suffix.lower() in _DICOM:
         return DicomFoldersData(path=str(path.resolve()), labels=labels)
     return ClassFoldersData(path=str(path.resolve()), labels=labels)
+
+
+def _check_installed() -> None:
+    """Looked for before anything is shown: where it is absent, one line is all there is to say."""
+    for name in ("tensorflow", "keras"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"{name} is not installed here", where="export", hint=_INSTALL)
 
 
 def _check_output(out: Path) -> None:
