@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec, TensorSpec
+from bedside.runtime.bundle.decode import ClassificationDecode
+from bedside.runtime.bundle.manifest import InputSpec, TensorSpec
 from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.geometry import Rect
 from bedside.runtime.loading import open_session
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks import make_task
+from bedside.runtime.testing.views import make_view
 
 HERE = [s.id for s in engines.statuses() if s.version is not None]
 VARIANTS = ("tflite-fp32", "tflite-int8", "onnx-fp32", "onnx-int8")
@@ -50,5 +52,6 @@ def test_decode_classification(benchmark, classes):
     task = make_task(ClassificationDecode(labels=tuple(str(i) for i in range(classes))))
     scores = np.random.default_rng(0).dirichlet(np.ones(classes)).astype(np.float32)[None]
     spec = TensorSpec(name="probabilities", shape=(1, classes), dtype="float32")
+    view = make_view()
     benchmark.group = "decode"
-    benchmark(lambda: task.decode((scores,), (spec,)))
+    benchmark(lambda: task.decode((scores,), (spec,), view))

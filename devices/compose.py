@@ -16,15 +16,17 @@ from bedside.devices.sources.options import CaptureOptions
 from bedside.devices.sources.uri import parse_uri
 from bedside.devices.starters import resolve
 from bedside.runtime import engines
+from bedside.runtime.bundle.manifest import Variant
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.errors import UsageError
 from bedside.runtime.geometry import Rect
+from bedside.runtime.latent import make_preprocess
 from bedside.runtime.loading import Loaded, open_session
-from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import Sink, Source
 from bedside.runtime.result import Result
+from bedside.runtime.stream.guard import Guard
 from bedside.runtime.stream.mailbox import Policy
 from bedside.runtime.stream.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
 from bedside.runtime.tasks import make_task
@@ -123,13 +125,49 @@ def load(bundle: Bundle, spec: PipelineSpec) -> Loaded:
         BundleError: The variant is not in the bundle, or damaged.
     """
     options = SessionOptions(threads=spec.threads or engines.default_threads(), hint=spec.hint)
-    variant = bundle.manifest.main.variant(spec.variant or bundle.manifest.main.default)
-    engine = spec.engine
-    if engine is None and variant is not None:
-        here = {s.id for s in engines.statuses() if s.available and variant.format in s.formats}
-        wanted = [e for e in spec.engine_preference if e in here]
-        engine = wanted[0] if wanted else None
+    model = bundle.manifest.main
+    engine = spec.engine or _preferred(model.variant(spec.variant or model.default), spec)
     return open_session(bundle, variant=spec.variant, engine=engine, options=options)
+
+
+def load_guard(bundle: Bundle, spec: PipelineSpec, main: Loaded) -> Guard | None:
+    """The guard of a bundle that has one, its own default variant on the engine that `spec` asks for.
+
+    There is no way to leave it out: whoever built the bundle says what its model must not judge.
+
+    Args:
+        bundle: Open.
+        spec: What is asked for.
+        main: The main model; its precision hint holds for the guard where both run on one engine.
+
+    Raises:
+        EngineError: The engine is absent, refuses the file, or answers goldens wrongly.
+        BundleError: A member is damaged.
+    """
+    model = bundle.manifest.models.get("guard")
+    if model is None:
+        return None
+    default = model.variant(model.default)
+    engine = spec.engine or _preferred(default, spec)
+    hint = spec.hint if engine == main.session.engine else None
+    options = SessionOptions(threads=main.session.options.threads, hint=hint)
+    loaded = open_session(bundle, role="guard", engine=engine, options=options)
+    try:
+        sees = bundle.manifest.guard_sees
+        if sees == "input":  # region of interest and masks have been at work there
+            return Guard(loaded, make_preprocess(model.input), sees)
+        return Guard(loaded, make_preprocess(model.input, roi=spec.roi, masks=spec.masks), sees)
+    except BaseException:
+        loaded.session.close()
+        raise
+
+
+def _preferred(variant: Variant | None, spec: PipelineSpec) -> str | None:
+    """The first preferred engine that is here and reads a variant's format; None for the format's default."""
+    if variant is None:
+        return None
+    here = {s.id for s in engines.statuses() if s.available and variant.format in s.formats}
+    return next((e for e in spec.engine_preference if e in here), None)
 
 
 def build_source(spec: PipelineSpec, clock: Clock) -> Source:
@@ -170,12 +208,17 @@ class Stream:
             self.manifest = bundle.manifest
             self.digest = bundle.digest
             self.loaded = load(bundle, spec)
+            try:
+                self.guard = load_guard(bundle, spec, self.loaded)
+            except BaseException:
+                self.loaded.session.close()
+                raise
         model = self.loaded.model
         try:
             self.pipeline = Pipeline(
                 source,
                 self.loaded,
-                Preprocessor(model.input, roi=spec.roi, masks=spec.masks),
+                make_preprocess(model.input, roi=spec.roi, masks=spec.masks),
                 make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing),
                 [*made, *sinks],
                 StreamIdentity(
@@ -185,21 +228,27 @@ class Stream:
                     task=self.manifest.task,
                     bundle=self.digest,
                 ),
+                guard=self.guard,
                 policy=spec.policy,
                 limits=StreamLimits(spec.max_frames, spec.seconds, spec.max_age_ms),
                 clock=clock,
                 on_result=on_result,
             )
         except BaseException:
-            self.loaded.session.close()
+            self._close()
             raise
 
     def run(self) -> StreamSummary:
-        """Run to the end and free the engine."""
+        """Run to the end and free the engines."""
         try:
             return self.pipeline.run()
         finally:
-            self.loaded.session.close()
+            self._close()
+
+    def _close(self) -> None:
+        self.loaded.session.close()
+        if self.guard is not None:
+            self.guard.close()
 
     def summary(self, ended: StreamSummary) -> dict[str, Any]:
         """The object that `bedside run --json` ends with."""
@@ -227,4 +276,6 @@ class Stream:
             "sinks": [s.to_dict() for s in ended.sinks],
             "error": str(ended.error) if ended.error is not None else None,
         }
+        if self.guard is not None:
+            plain["guard"] = self.guard.describe()
         return plain

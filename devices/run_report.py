@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bedside.devices import findings
 from bedside.devices.run_samples import RunReport, Thumbnail, from_results
 from bedside.runtime import html
 from bedside.runtime.errors import SinkError
@@ -52,7 +53,14 @@ def render(report: RunReport) -> Html:
             f"samples of {sorted(samples)} results: each needs a time, an age, a label and an outcome"
         )
     sections = [_verdict(report), _what_ran(report), _frames(report), _latency(report), _age(report)]
-    sections += [_labels(report), _pictures(report), _outputs(report), _host(report)]
+    sections += [
+        _labels(report),
+        _found(report),
+        _guard(report),
+        _pictures(report),
+        _outputs(report),
+        _host(report),
+    ]
     return html.page(report.title, sections, subtitle=_subtitle(report), footer=FOOTER)
 
 
@@ -214,6 +222,27 @@ def _labels(report: RunReport) -> Html:
         html.bars([html.Bar(state, total[state]) for state in order], title="Frames by label", unit="frames"),
         html.note(f"{changes} changes from one result to the next."),
     )
+
+
+def _found(report: RunReport) -> Html:
+    said = findings.lines(report.summary.get("findings") or {})
+    return html.section("What was found", html.key_values(said)) if said else Html("")
+
+
+def _guard(report: RunReport) -> Html:
+    """How unlike the training set every frame was."""
+    if not report.guards:
+        return Html("")
+    guard = (report.summary.get("findings") or {}).get("guard", {})
+    limit = guard.get("threshold")
+    plot = html.line_plot(
+        [html.Series("score", report.captured_s, report.guards)],
+        title="Out-of-distribution score of every frame",
+        x_label="captured at, in s",
+        y_label="score",
+        thresholds=[html.Threshold(limit, f"limit: {limit:.3g}")] if limit else (),
+    )
+    return html.section("Guard", plot, html.note("Results of frames beyond the limit are withheld."))
 
 
 def _pictures(report: RunReport) -> Html:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from bedside.devices.overlay.wording import headline
+from bedside.runtime.answers import Raw
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.result import Classification, Outcome, Raw, Result
+from bedside.runtime.result import Outcome, Result
 
 
 class Thumbnail(msgspec.Struct, frozen=True):
@@ -35,6 +38,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
         ages_ms: Ages of the results, in ms.
         labels: Labels shown; None where there was none.
         outcomes: `ok`, or the outcome and its reason, for example `withheld stale`.
+        guards: Scores of the bundle's guard; not a number where it did not see the frame. Empty without one.
         limits: What the run was limited by: `max_age_ms`, `max_frames`, `seconds`, where set.
         host: A `HostReport` as plain data.
         thumbnails: A few frames, mostly with their overlay.
@@ -47,6 +51,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     ages_ms: Sequence[float] = ()
     labels: Sequence[str | None] = ()
     outcomes: Sequence[str] = ()
+    guards: Sequence[float] = ()
     limits: Mapping[str, float | None] = {}
     host: Mapping[str, Any] = {}
     thumbnails: Sequence[Thumbnail] = ()
@@ -66,10 +71,12 @@ def from_results(title: str, summary: Mapping[str, Any], results: Iterable[Resul
     ages: list[float] = []
     labels: list[str | None] = []
     outcomes: list[str] = []
+    guards: list[float] = []
     for result in results:
         captured.append(result.captured_ns)
         ages.append(result.age_ms)
         labels.append(_label(result))
+        guards.append(math.nan if result.guard is None else result.guard.score)
         outcomes.append(f"{result.outcome} {result.reason or ''}".strip())
     return RunReport(
         title=title,
@@ -78,15 +85,13 @@ def from_results(title: str, summary: Mapping[str, Any], results: Iterable[Resul
         ages_ms=ages,
         labels=labels,
         outcomes=outcomes,
+        guards=[] if all(map(math.isnan, guards)) else guards,
         **rest,
     )
 
 
 def _label(result: Result) -> str | None:
-    if result.outcome is not Outcome.OK:
+    shown = result.result if result.outcome is Outcome.OK else None
+    if shown is None or (isinstance(shown, Raw) and not shown.outputs):
         return None
-    if isinstance(result.result, Classification):
-        return result.result.label
-    if isinstance(result.result, Raw) and result.result.outputs:
-        return f"argmax {result.result.outputs[0].argmax}"
-    return None
+    return headline(shown)[0]

@@ -21,7 +21,8 @@ try:
     with quiet():
         import keras
 
-        if keras.backend.backend() == "tensorflow":
+        # Collective operations have to be set up before any device is looked for (`training.strategy`).
+        if keras.backend.backend() == "tensorflow" and "TF_CONFIG" not in os.environ:
             import tensorflow
 
             tensorflow.config.list_logical_devices()

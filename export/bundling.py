@@ -6,29 +6,24 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
-import numpy as np
 
-from bedside.export.convert.artifact import OUTPUT
-from bedside.export.data.types import ClassificationData
-from bedside.export.gates.evaluate import Holdout, evaluation, run
-from bedside.export.gates.goldens import golden_inputs, golden_samples
-from bedside.export.plan import Plan
+from bedside.export.finished import Finished
+from bedside.export.gates.goldens import golden_inputs, golden_latents, golden_samples
+from bedside.export.gates.marks import evaluation
 from bedside.export.reports.card import card
 from bedside.export.reports.outcome import EngineCheck, ExportOutcome
 from bedside.export.reports.record import Bundled, report_json
-from bedside.export.reports.report import Shown, report_html
-from bedside.export.stages import Judged
+from bedside.export.reports.report import report_html
+from bedside.export.reports.samples import Shown
 from bedside.export.writable import report_paths
 from bedside.runtime.bundle import container
-from bedside.runtime.bundle.manifest import ClassificationDecode, Manifest, Provenance, Split
+from bedside.runtime.bundle.manifest import Manifest, Provenance, Split
 from bedside.runtime.bundle.rules import encode
 from bedside.runtime.bundle.writer import replacing, write_bundle
 from bedside.runtime.packing import BundleDraft, ModelDraft, VariantDraft
-
-#: Holdout frames shown in the report.
-_SHOWN = 12
 
 
 class ExportResult(msgspec.Struct, frozen=True):
@@ -51,12 +46,10 @@ class ExportResult(msgspec.Struct, frozen=True):
     engines: tuple[EngineCheck, ...]
 
 
-def draft(
-    outcome: ExportOutcome, judged: Judged, data: ClassificationData, decode: ClassificationDecode, plan: Plan
-) -> BundleDraft:
+def draft(done: Finished) -> BundleDraft:
     """The bundle before its goldens are recorded."""
+    outcome, judged, plan = done.outcome, done.judged, done.plan
     # A file that no engine runs has no tensors that could be recorded; the notes say what happened to it.
-    recorded = [r for r in judged.results if r.measured is not None]
     unrecorded = tuple(f"{r.id} {r.refused}" for r in judged.results if r.measured is None)
     variants = tuple(
         VariantDraft(
@@ -64,22 +57,30 @@ def draft(
             format=r.format,
             precision=r.precision,
             data=judged.artifacts[r.id].data,
-            evaluation=evaluation(r.measured, outcome.reference) if r.measured else None,
+            evaluation=evaluation(r.measured, outcome.reference, r.kept_float, r.speed),
             refused=r.refused,
             ship=r.shipped,
         )
-        for r in recorded
+        for r in judged.results
+        if r.measured is not None
     )
+    latent = outcome.input.latent
     model = ModelDraft(
         input=outcome.input,
-        outputs=(OUTPUT,),
-        decode=decode,
+        outputs=done.model.outputs,
+        decode=outcome.decode,
         variants=variants,
-        frames=golden_inputs(outcome.input, data.holdout, plan.golden_from_data),
-        samples=golden_samples(outcome.input),
+        frames=() if latent else golden_inputs(outcome.input, done.data.holdout, plan.golden_from_data),
+        samples=golden_latents(latent) if latent else golden_samples(outcome.input),
         default=judged.default,
     )
+    models: dict[Literal["main", "guard"], ModelDraft] = {"main": model}
+    if done.guard is not None:
+        models["guard"] = done.guard.draft
     marks = outcome.reference
+    metrics = {marks.metric: marks.value, **marks.others}
+    if marks.worst is not None:
+        metrics[f"worst class {marks.metric}"] = marks.worst[1]
     provenance = Provenance(
         created_utc=outcome.created_utc,
         tools=outcome.tools,
@@ -94,42 +95,18 @@ def draft(
     return BundleDraft(
         name=plan.name,
         version=plan.version,
-        task="classification",
+        task=outcome.task,
         description=plan.description,
         intended_use=plan.intended_use,
-        models={"main": model},
+        models=models,
         card=card(outcome),
         provenance=provenance,
-        data_source=data.sources,
-        eval_metrics={"accuracy": marks.accuracy, "worst_class_recall": marks.worst[1]},
+        data_source=done.data.sources,
+        eval_metrics=metrics,
         authors=plan.authors,
         copyright=plan.copyright,
         licence=plan.licence,
-    )
-
-
-def frames_to_show(
-    judged: Judged, data: ClassificationData, decode: ClassificationDecode, holdout: Holdout
-) -> tuple[Shown, ...]:
-    """A few frames of the holdout: Keras' worst mistakes, then per class the least sure and the surest."""
-    scores, truth = holdout.reference, holdout.truth
-    order = np.argsort(scores[np.arange(len(truth)), truth], kind="stable")
-    picked = [int(i) for i in order if scores[i].argmax() != truth[i]][: _SHOWN // 2]
-    for turn in (order, order[::-1]):
-        for label in range(len(decode.labels)):
-            own = next((int(i) for i in turn if truth[i] == label and int(i) not in picked), None)
-            if own is not None and len(picked) < _SHOWN:
-                picked.append(own)
-    answers, _, _ = run(judged.artifacts[judged.default], decode, holdout.pixels[picked])
-    return tuple(
-        Shown(
-            key=data.holdout.items[i].key,
-            pixels=holdout.pixels[i],
-            truth=int(truth[i]),
-            keras=tuple(float(p) for p in scores[i]),
-            variant=tuple(float(p) for p in answer),
-        )
-        for i, answer in zip(picked, answers, strict=True)
+        guard_sees="frame" if done.guard is None else done.guard.sees,
     )
 
 

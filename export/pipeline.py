@@ -16,31 +16,40 @@ import numpy as np
 
 from bedside.export import stages
 from bedside.export.adopt.foreign import load_keras
-from bedside.export.adopt.graph import PixelModel, Scores, adopt
+from bedside.export.adopt.graph import adopt
+from bedside.export.adopt.options import AdoptOptions
+from bedside.export.adopt.pixel_model import PixelModel
 from bedside.export.adopt.preprocessing import Preprocessing
 from bedside.export.backend import keras
-from bedside.export.bundling import ExportResult, draft, frames_to_show, write
+from bedside.export.bundling import ExportResult, draft, write
 from bedside.export.convert.artifact import KINDS
-from bedside.export.convert.calibration import calibrate
+from bedside.export.convert.calibration import Calibration, calibrate, calibration_latents
 from bedside.export.convert.onnx import versions as onnx_versions
+from bedside.export.data.folds import Fold
 from bedside.export.data.loading import load_data
-from bedside.export.data.types import ClassificationData, to_arrays
+from bedside.export.data.types import DataSet
+from bedside.export.finished import Finished
 from bedside.export.gates.crosscheck import cross_check, disagreements
-from bedside.export.gates.evaluate import Holdout, mark
+from bedside.export.gates.evaluate import evaluate_keras
 from bedside.export.gates.gate import check_reference
-from bedside.export.models.building import build_classifier
+from bedside.export.guarding import Guard, fit_guard
+from bedside.export.models.building import build_network
+from bedside.export.models.recipe import task_of
 from bedside.export.plan import Plan
 from bedside.export.recipe import InputRecipe, Recipe
 from bedside.export.reports.outcome import ExportOutcome, SplitSummary, Training
+from bedside.export.reports.samples import samples_to_show
 from bedside.export.steps import Silent, Steps
-from bedside.export.training import train
+from bedside.export.tasks.kits import kit_for
+from bedside.export.training.run import train
+from bedside.export.trust import measured_confidence, trust
 from bedside.export.writable import check_writable
 from bedside.runtime import __version__
-from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec
+from bedside.runtime.bundle.decode import Decode
+from bedside.runtime.bundle.manifest import InputSpec, Task
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.errors import RecipeError, UsageError
 from bedside.runtime.packing import build
-from bedside.runtime.preprocess import Preprocessor
 
 __all__ = ["ExportResult", "Plan", "export_model", "export_recipe"]
 
@@ -48,7 +57,9 @@ __all__ = ["ExportResult", "Plan", "export_model", "export_recipe"]
 class _Trained(msgspec.Struct, frozen=True):
     """A model, its input, and how it came to be."""
 
+    task: Task
     model: PixelModel
+    decode: Decode
     spec: InputSpec
     origin: str
     training: Training | None = None
@@ -64,13 +75,14 @@ def export_recipe(
     data_root: str | Path | None = None,
     recipe_sha256: str | None = None,
     golden_from_data: int = 0,
+    fold: Fold | None = None,
     steps: Steps | None = None,
     clock: Clock | None = None,
 ) -> ExportResult:
     """Train what a recipe says, or take its weights, and make a bundle of it.
 
     Args:
-        recipe: See `bedside.export.recipe.load_recipe`.
+        recipe: See `bedside.export.recipe_loading.load_recipe`.
         out: Where the bundle goes; the report goes beside it, `X.report.html` and `X.report.json`.
         weights: `.weights.h5` or `.keras` of the recipe's architecture; then nothing is trained.
         work_dir: Where the state of the training is kept; None: `X.work` beside the bundle, removed at the
@@ -78,6 +90,7 @@ def export_recipe(
         data_root: Where the recipe's relative paths start.
         recipe_sha256: Of the recipe's bytes.
         golden_from_data: Real holdout frames that go into the bundle as goldens.
+        fold: The holdout is this fold of the data, instead of what the recipe says.
         steps: Who watches.
         clock: For timings and the date.
 
@@ -91,12 +104,12 @@ def export_recipe(
     check_writable(out)
     root = None if data_root is None else Path(data_root)
     with steps.step("read data") as progress:
-        data = load_data(recipe.data, seed=recipe.seed, root=root, progress=progress)
+        data = load_data(recipe.data, seed=recipe.seed, root=root, progress=progress, fold=fold)
     if weights is not None:
         trained = _with_weights(recipe, data, Path(weights))
     else:
         work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
-        trained = _train(recipe, data, work, steps)
+        trained = _train(recipe, data, work, root, steps)
     plan = Plan(
         name=recipe.name,
         version=recipe.version,
@@ -108,6 +121,10 @@ def export_recipe(
         seed=recipe.seed,
         quantization=recipe.quantization,
         gate=recipe.gate,
+        trust=recipe.trust,
+        threshold=recipe.detection.threshold,
+        guard=recipe.guard,
+        folders=tuple(p for p in (out.parent, root, Path.cwd()) if p is not None),
         golden_from_data=golden_from_data,
         recipe_sha256=recipe_sha256,
     )
@@ -119,13 +136,14 @@ def export_recipe(
 
 def export_model(
     model: Any,
-    data: ClassificationData,
+    data: DataSet,
     out: str | Path,
     plan: Plan,
     *,
+    task: Task = "classification",
     preprocessing: Preprocessing | None = None,
     size: tuple[int, int] | None = None,
-    scores: Scores | None = None,
+    options: AdoptOptions | None = None,
     input: InputRecipe | None = None,
     origin: str = "a Keras model made elsewhere",
     steps: Steps | None = None,
@@ -139,71 +157,66 @@ def export_model(
             only its author can know.
         out: Where the bundle goes; the report goes beside it.
         plan: What is wanted.
+        task: What the model does; see `bedside.export.adopt.contracts.requirements`.
         preprocessing: What the model expects of its input; None: it must begin with Rescaling or
             Normalization.
         size: `(width, height)`, for models that take any size and for subclassed ones.
-        scores: What the outputs are, where it cannot be read from the model.
+        options: What cannot be read from the model.
         input: From captured frame to input.
         origin: For the card.
         steps: Who watches.
         clock: For timings and the date.
 
     Raises:
-        UsageError: The model is no image classifier, or does not fit the labels; nothing is guessed.
+        UsageError: The model does not keep the task's contract, or does not fit the labels; nothing is guessed.
         GateError: It is no better than guessing on the data, or no variant passed.
         SinkError: The bundle or the report cannot be written; nothing is left half-written.
     """
     out, steps, wanted = Path(out), steps or Silent(), input or InputRecipe()
     check_writable(out)
     channels = None if wanted.color is None else 1 if wanted.color == "gray" else 3
-    adopted = adopt(model, preprocessing=preprocessing, size=size, channels=channels, scores=scores)
-    if adopted.classes != len(data.labels):
-        told = ", ".join(data.labels[:12]) + (", ..." if len(data.labels) > 12 else "")
-        raise UsageError(
-            f"the model gives {adopted.classes} scores, the data has {len(data.labels)} classes: {told}",
-            where="labels",
-            hint="one class folder per output, in the order of their sorted names or of --labels",
-        )
-    if wanted.color is not None and adopted.color not in (None, wanted.color):
-        raise UsageError(
-            f"the preprocessing goes with {adopted.color}, not with {wanted.color}", where="color"
-        )
-    height, width, depth = adopted.shape
-    spec = InputSpec(
-        width=width,
-        height=height,
-        channels=1 if depth == 1 else 3,
-        color=wanted.color or adopted.color or ("gray" if depth == 1 else "rgb"),
-        resize=wanted.resize,
-        interpolation=wanted.interpolation,
-        pad=wanted.pad,
+    options = options or AdoptOptions(maps=plan.trust.maps)
+    adopted = adopt(
+        model, task, data.labels, preprocessing=preprocessing, size=size, channels=channels, options=options
     )
+    found = adopted.model
+    if wanted.color is not None and found.color not in (None, wanted.color):
+        raise UsageError(f"the preprocessing goes with {found.color}, not with {wanted.color}", where="color")
+    spec = _foreign_input(found, wanted)
     note = (
-        "the model was trained elsewhere: if holdout frames were among its training data, the accuracy here "
-        "says "
+        "the model was trained elsewhere: if holdout frames were among its training data, the numbers here say "
         "how well it was converted, not how good it is"
     )
-    trained = _Trained(adopted, spec, origin, None, (note,))
+    trained = _Trained(task, found, adopted.decode, spec, origin, None, (note, *adopted.notes))
     return _export(trained, data, plan, out, steps, clock or MonotonicClock())
 
 
-def _train(recipe: Recipe, data: ClassificationData, work: Path, steps: Steps) -> _Trained:
-    spec = recipe.input_spec()
-    model = build_classifier(recipe, len(data.labels))
-    preprocessor = Preprocessor(spec)
-    arrays = []
-    for split in (data.train, data.validation):
-        with steps.step(f"read {split.name}") as progress:
-            arrays.append(to_arrays(split, preprocessor, spec, progress))
-    result = train(model, arrays[0], arrays[1], recipe, work, steps.training, labels=data.labels)
-    training = Training(result.history, result.best_epoch, result.seconds, result.resumed_from)
-    return _Trained(
-        adopt(result.model, where="recipe"), spec, "trained by its recipe", training, result.notes
+def _foreign_input(model: PixelModel, wanted: InputRecipe) -> InputSpec:
+    if model.latent:
+        height, width, depth = (int(n) for n in model.reference.outputs[0].shape[1:])
+    else:
+        height, width, depth = model.shape
+    return InputSpec(
+        width=width,
+        height=height,
+        channels=1 if depth == 1 else 3,
+        color=wanted.color or model.color or ("gray" if depth == 1 else "rgb"),
+        resize=wanted.resize,
+        interpolation=wanted.interpolation,
+        pad=wanted.pad,
+        dtype="float32" if model.latent else "uint8",
+        latent=model.shape[0] if model.latent else None,
     )
 
 
-def _with_weights(recipe: Recipe, data: ClassificationData, path: Path) -> _Trained:
-    model = build_classifier(recipe, len(data.labels))
+def _train(recipe: Recipe, data: DataSet, work: Path, root: Path | None, steps: Steps) -> _Trained:
+    result = train(recipe, data, work, steps, root=root)
+    training = Training(result.history, result.best_epoch, result.seconds, result.resumed_from)
+    return _adopted(recipe, data, result.model, "trained by its recipe", training, result.notes)
+
+
+def _with_weights(recipe: Recipe, data: DataSet, path: Path) -> _Trained:
+    model = build_network(recipe, data.labels)
     if path.suffix != ".keras" and not path.name.endswith(".weights.h5"):
         hint = "model.save_weights('x.weights.h5') writes one"
         raise UsageError("is neither .weights.h5 nor .keras", where=str(path), hint=hint)
@@ -219,51 +232,73 @@ def _with_weights(recipe: Recipe, data: ClassificationData, path: Path) -> _Trai
                 model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         what = f"does not fit the recipe's model: {' '.join(str(error).split())[:200]}"
-        hint = "size, channels, width_multiplier, dense and the classes must be those it was trained with"
+        hint = "architecture, size, channels and classes must be those it was trained with"
         raise UsageError(what, where=str(path), hint=hint) from None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     origin = f"the recipe's architecture with {path.name}, sha256 {digest[:16]}"
-    return _Trained(adopt(model, where="recipe"), recipe.input_spec(), origin)
+    return _adopted(recipe, data, model, origin)
+
+
+def _adopted(
+    recipe: Recipe,
+    data: DataSet,
+    model: Any,
+    origin: str,
+    training: Training | None = None,
+    notes: tuple[str, ...] = (),
+) -> _Trained:
+    """A network of ours goes the way of everybody's."""
+    task = task_of(recipe.model)
+    options = AdoptOptions(maps=recipe.trust.maps, iou=recipe.detection.iou)
+    adopted = adopt(model, task, data.labels, options=options, where="recipe")
+    return _Trained(
+        task, adopted.model, adopted.decode, recipe.input_spec(), origin, training, (*notes, *adopted.notes)
+    )
 
 
 def _export(
-    trained: _Trained, data: ClassificationData, plan: Plan, out: Path, steps: Steps, clock: Clock
+    trained: _Trained, data: DataSet, plan: Plan, out: Path, steps: Steps, clock: Clock
 ) -> ExportResult:
     """Everything after the weights."""
-    model, spec = trained.model, trained.spec
+    spec, kit = trained.spec, kit_for(trained.task, data.labels)
     for split in (data.train, data.holdout):
         if not split.items:
             raise RecipeError(
                 f"the {split.name} split is empty", where="data", hint="more data, or another split"
             )
-    decode = ClassificationDecode(labels=data.labels, scores=model.scores)
-    holdout = stages.read_holdout(data.holdout, model, spec, steps)
-    reference = mark(holdout.reference, holdout.truth, data.labels)
-    check_reference(reference, plan.gate)
+    trusted = trust(trained.model, kit, trained.decode, spec, data, plan.trust, plan.threshold, steps)
+    model = trusted.model
+    with steps.step("read holdout") as progress:
+        samples = kit.read(data.holdout, spec, progress)
+    with steps.step("evaluate Keras") as progress:
+        holdout = evaluate_keras(model, kit, trusted.decode, spec, samples, progress)
+    check_reference(holdout.marks, plan.gate)
 
-    calibration = None
-    if any(KINDS[v][1] == "int8" for v in plan.quantization.variants):
-        with steps.step("read calibration set") as progress:
-            samples = plan.quantization.calibration_samples
-            calibration = calibrate(data.train, spec, samples, plan.seed, progress)
+    calibration = _calibration(spec, data, plan, steps)
     converted = stages.convert_all(model, spec, plan.quantization.variants, calibration, steps)
-    measured = stages.measure_all(converted, decode, holdout, steps, clock)
-    judged = stages.judge(converted, measured, reference, plan)
+    converted = stages.measure_all(converted, holdout, steps, clock)
+    converted = stages.rescue_all(converted, model, calibration, holdout, plan, steps, clock)
+    converted = stages.time_all(converted, steps)
+    judged = stages.judge(converted, holdout, plan)
+    guard = None if plan.guard is None else fit_guard(plan.guard, spec, data, plan.folders, steps)
 
-    calibration_note = (calibration.note,) if calibration is not None and calibration.note else ()
+    confidence = None
+    if trained.task == "classification":
+        confidence = measured_confidence(trusted.decode, np.stack(holdout.rows), np.asarray(samples.truth))
     outcome = ExportOutcome(
         name=plan.name,
         version=plan.version,
+        task=trained.task,
         description=plan.description,
         intended_use=plan.intended_use,
         authors=plan.authors,
         licence=plan.licence,
         origin=trained.origin,
-        labels=data.labels,
+        labels=kit.labels,
         input=spec,
         normalization=model.normalization,
         parameters=int(model.reference.count_params()),
-        scores=model.scores,
+        decode=trusted.decode,
         sources=data.sources,
         splits=_splits(data),
         calibration_samples=None if calibration is None else calibration.samples,
@@ -271,48 +306,63 @@ def _export(
         tools=_tools(),
         created_utc=_created(clock),
         gate=plan.gate,
-        reference=reference,
+        reference=holdout.marks,
         variants=judged.results,
         default=judged.default,
         training=trained.training,
-        notes=(*trained.notes, *data.notes, *calibration_note, *judged.notes),
+        confidence=confidence,
+        guard=None if guard is None else guard.draft.decode,
+        notes=_notes(trained.notes, data, trusted.notes, calibration, judged, guard),
     )
-    return _pack(outcome, judged, data, decode, holdout, plan, out, steps, clock)
+    return _pack(Finished(outcome, judged, model, holdout, data, guard, plan), out, steps, clock)
 
 
-def _pack(
-    outcome: ExportOutcome,
+def _calibration(spec: InputSpec, data: DataSet, plan: Plan, steps: Steps) -> Calibration | None:
+    if not any(KINDS[v][1] in ("int8", "int16x8") for v in plan.quantization.variants):
+        return None
+    samples = plan.quantization.calibration_samples
+    if spec.latent is not None:
+        return calibration_latents(spec.latent, samples, plan.seed)
+    with steps.step("read calibration set") as progress:
+        return calibrate(data.train, spec, samples, plan.seed, progress)
+
+
+def _notes(
+    of_training: tuple[str, ...],
+    data: DataSet,
+    of_trust: tuple[str, ...],
+    calibration: Calibration | None,
     judged: stages.Judged,
-    data: ClassificationData,
-    decode: ClassificationDecode,
-    holdout: Holdout,
-    plan: Plan,
-    out: Path,
-    steps: Steps,
-    clock: Clock,
-) -> ExportResult:
+    guard: Guard | None,
+) -> tuple[str, ...]:
+    of_calibration = (calibration.note,) if calibration is not None and calibration.note else ()
+    of_guard = () if guard is None else guard.notes
+    return (*of_training, *data.notes, *of_trust, *of_calibration, *judged.notes, *of_guard)
+
+
+def _pack(done: Finished, out: Path, steps: Steps, clock: Clock) -> ExportResult:
     with steps.step("record golden answers"):
-        manifest, members = build(draft(outcome, judged, data, decode, plan))
+        manifest, members = build(draft(done))
     with steps.step("check every engine") as progress:
         checks = cross_check(manifest.main, members, progress, clock)
     # What depends on the engines of this host belongs into the report, not into the bundle.
+    outcome = done.outcome
     told = msgspec.structs.replace(outcome, notes=(*outcome.notes, *disagreements(checks)))
     with steps.step("write bundle and report"):
-        shown = frames_to_show(judged, data, decode, holdout)
-        result = write(told, checks, shown, manifest, members, out)
+        result = write(told, checks, samples_to_show(done), manifest, members, out)
     for note in told.notes:
         steps.say(note)
     return result
 
 
-def _splits(data: ClassificationData) -> tuple[SplitSummary, ...]:
+def _splits(data: DataSet) -> tuple[SplitSummary, ...]:
     return tuple(
         SplitSummary(
             name=split.name,
             samples=len(split.items),
             groups=split.groups,
             sha256=split.sha256,
-            counts=tuple(int(n) for n in split.counts(len(data.labels))),
+            counts=tuple(int(n) for n in split.counts(max(1, len(data.labels)))),
         )
         for split in data.splits
     )

@@ -11,54 +11,33 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from bedside.runtime.bundle.manifest import (
-    DataSource,
-    Fraction,
-    InputSpec,
-    Line,
-    Name,
-    Positive,
-    Text,
-    Version,
-)
+from bedside.export.data.recipe import DataRecipe
+from bedside.export.models.recipe import Cnn, Dcgan, ModelRecipe
+from bedside.runtime.bundle.fields import Fraction, Line, Name, Text, Version
+from bedside.runtime.bundle.manifest import InputSpec, Task
 
-VariantId = Literal["tflite-fp32", "tflite-fp16", "tflite-dynamic", "tflite-int8", "onnx-fp32", "onnx-int8"]
+VariantId = Literal[
+    "tflite-fp32",
+    "tflite-fp16",
+    "tflite-dynamic",
+    "tflite-int8",
+    "tflite-int16x8",
+    "onnx-fp32",
+    "onnx-int8",
+]
 VARIANTS: tuple[VariantId, ...] = (
     "tflite-fp32",
     "tflite-fp16",
     "tflite-dynamic",
     "tflite-int8",
+    "tflite-int16x8",
     "onnx-fp32",
     "onnx-int8",
 )
-#: Largest input side a recipe may ask for, in pixels.
-_Side = Annotated[int, Meta(ge=8, le=2048)]
-_NonNegative = Annotated[float, Meta(ge=0.0)]
-_SplitFraction = Annotated[float, Meta(gt=0.0, lt=0.9)]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Frozen, and refuses unknown keys."""
-
-
-class ModelRecipe(_Strict, frozen=True, kw_only=True):
-    """`[model]`: the network. The number of classes comes from the data.
-
-    Attributes:
-        architecture: `cnn`, see `bedside.export.models.cnn`.
-        width: Input width in pixels.
-        height: Input height in pixels.
-        channels: 1 or 3.
-        width_multiplier: Scales the filters of every convolution.
-        dense: Units of the hidden dense layer; None: 128 scaled by `width_multiplier`.
-    """
-
-    architecture: Literal["cnn"] = "cnn"
-    width: _Side = 224
-    height: _Side = 224
-    channels: Literal[1, 3] = 3
-    width_multiplier: Annotated[float, Meta(gt=0.0, le=8.0)] = 1.0
-    dense: Annotated[int, Meta(ge=1, le=8192)] | None = None
 
 
 class InputRecipe(_Strict, frozen=True, kw_only=True):
@@ -80,7 +59,7 @@ class InputRecipe(_Strict, frozen=True, kw_only=True):
 class AugmentRecipe(_Strict, frozen=True, kw_only=True):
     """`[training.augment]`: how training frames are varied; the defaults vary nothing.
 
-    Ranges are half-widths around "unchanged"; probabilities are per frame. See `bedside.export.augment`.
+    Ranges are half-widths around "unchanged"; probabilities are per frame. See `bedside.export.training.augment`.
 
     Attributes:
         flip_horizontal: Probability.
@@ -134,136 +113,39 @@ class TrainingRecipe(_Strict, frozen=True, kw_only=True):
     Attributes:
         epochs: At most that many.
         batch: Frames per step.
-        learning_rate: Of Adam.
+        learning_rate: Of the optimizer; None: 1e-3, and 2e-4 for a GAN (Radford et al., DCGAN, 2016).
         schedule: `constant`, or `cosine` from the learning rate down to 0 at the last of the epochs
             (Loshchilov & Hutter, SGDR, 2017, without restarts).
+        warm_up: Epochs over which the learning rate rises from 0.
         patience: Epochs without a better validation loss before it stops; 0: never early.
-        optimizer: `adam`.
+        optimizer: `adam`, or `adamw` with `weight_decay` (Loshchilov & Hutter, 2019).
+        weight_decay: Of `adamw`.
+        average: Momentum of an exponential moving average of the weights, which is what is kept (Polyak &
+            Juditsky, 1992); None: none.
         class_weights: `auto` weighs classes inversely to their count where they are imbalanced; `none` never.
+        label_smoothing: Of classification.
+        mixed_precision: `auto` uses it where an accelerator has it; processors are slower with it.
+        tensorboard: Write TensorBoard logs into the work folder.
+        strategy: `none`; `mirrored`, all accelerators of this machine; `workers`, several machines that
+            `TF_CONFIG` names (`tf.distribute`). `batch` is that of all of them together.
         augment: How training frames are varied.
     """
 
     epochs: Annotated[int, Meta(ge=1, le=10_000)] = 30
     batch: Annotated[int, Meta(ge=1, le=4096)] = 32
-    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] = 1e-3
+    learning_rate: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
     schedule: Literal["constant", "cosine"] = "constant"
+    warm_up: Annotated[int, Meta(ge=0, le=1000)] = 0
     patience: Annotated[int, Meta(ge=0, le=10_000)] = 8
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: Annotated[float, Meta(ge=0.0, le=1.0)] = 1e-4
+    average: Annotated[float, Meta(gt=0.0, lt=1.0)] | None = None
     class_weights: Literal["auto", "none"] = "auto"
+    label_smoothing: Annotated[float, Meta(ge=0.0, lt=0.5)] = 0.0
+    mixed_precision: Literal["auto", "off"] = "auto"
+    tensorboard: bool = False
+    strategy: Literal["none", "mirrored", "workers"] = "none"
     augment: AugmentRecipe = AugmentRecipe()
-
-
-class _Data(_Strict, frozen=True, kw_only=True):
-    """What every kind of data has.
-
-    Attributes:
-        holdout: Fraction of the groups of each class for the gate, where the data does not fix it.
-        validation: Fraction for early stopping, where the data does not fix it.
-        sources: For the model card: name, licence, citation, note.
-    """
-
-    holdout: _SplitFraction = 0.2
-    validation: _SplitFraction = 0.15
-    sources: tuple[DataSource, ...] = ()
-
-
-class ClassFoldersData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="class-folders"):
-    """`kind = "class-folders"`: `path/CLASS/...` or `path/{train,val,test}/CLASS/...`.
-
-    Attributes:
-        path: Folder, relative to the data root.
-        labels: Order of the classes; None: the folder names, sorted.
-        group: Regular expression searched in the path below the class folder; its first group (or whole
-            match) names the group. None: the first sub-folder, else the file by itself.
-    """
-
-    path: str
-    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
-    group: str | None = None
-
-
-class DicomFoldersData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="dicom-folders"):
-    """`kind = "dicom-folders"`: class folders of DICOM objects; every frame is an item.
-
-    Attributes:
-        path: Folder, relative to the data root.
-        labels: Order of the classes; None: the folder names, sorted.
-        group: `patient` keeps a PatientID together (the object where it is empty); `object` each file.
-        every: Take every n-th frame of a multi-frame object.
-    """
-
-    path: str
-    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
-    group: Literal["patient", "object"] = "patient"
-    every: Positive = 1
-
-
-class MedMnistData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="medmnist"):
-    """`kind = "medmnist"`: an `.npz` in MedMNIST's layout; `test` is the holdout.
-
-    Attributes:
-        path: File, relative to the data root.
-        labels: Class names in the order of the indices; None: `class 0`, `class 1`, ...
-    """
-
-    path: str
-    labels: Annotated[tuple[Line, ...], Meta(min_length=2)] | None = None
-
-
-class SyntheticData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="synthetic"):
-    """`kind = "synthetic"`: ultrasound drawn by `bedside.runtime.synthetic`; needs no files.
-
-    The classes are `plain`, `cyst` and `mass`.
-
-    Attributes:
-        samples: Per class.
-        width: Of a drawn frame, in pixels.
-        height: Of a drawn frame, in pixels.
-    """
-
-    samples: Annotated[int, Meta(ge=4, le=1_000_000)] = 200
-    width: Annotated[int, Meta(ge=16, le=2048)] = 128
-    height: Annotated[int, Meta(ge=16, le=2048)] = 128
-
-
-class CollectionItem(_Strict, frozen=True, kw_only=True):
-    """One entry of `[[data.items]]`: files by pattern, or drawn frames.
-
-    Attributes:
-        label: Class of all of them.
-        glob: Pattern below the data root (`**` allowed): images, or DICOM objects (`.dcm`).
-        exclude: Patterns of files to leave out, below the data root.
-        group: Regular expression searched in the path below the data root; see `ClassFoldersData.group`.
-            None: every file by itself, every DICOM object by itself.
-        split: Put all of them there, instead of drawing.
-        synthetic: Draw instead of reading: `ultrasound`, `endoscopy` or `patterns`.
-        count: How many to draw.
-    """
-
-    label: Line
-    glob: str | None = None
-    exclude: tuple[str, ...] = ()
-    group: str | None = None
-    split: Literal["train", "validation", "holdout"] | None = None
-    synthetic: Literal["ultrasound", "endoscopy", "patterns"] | None = None
-    count: Positive | None = None
-
-
-class CollectionData(_Data, frozen=True, kw_only=True, tag_field="kind", tag="collection"):
-    """`kind = "collection"`: classes put together from several places.
-
-    Attributes:
-        labels: Class names, in the order of the output.
-        items: What belongs to them.
-        path: Folder that the patterns start from, relative to the data root.
-    """
-
-    labels: Annotated[tuple[Line, ...], Meta(min_length=2)]
-    items: Annotated[tuple[CollectionItem, ...], Meta(min_length=1)]
-    path: str = "."
-
-
-DataRecipe = ClassFoldersData | DicomFoldersData | MedMnistData | SyntheticData | CollectionData
 
 
 class QuantizationRecipe(_Strict, frozen=True, kw_only=True):
@@ -286,40 +168,97 @@ class GateRecipe(_Strict, frozen=True, kw_only=True):
     """`[gate]`: what a variant has to reach on the holdout, through the device's own code.
 
     Attributes:
-        relative: Accuracy at least this fraction of the Keras model's.
-        worst_class: The same for the recall of every class.
-        min_agreement: Fraction of frames on which it decides as the Keras model does.
-        min_accuracy: Accuracy at least this, whatever the Keras model reaches.
+        relative: The task's metric, at least this fraction of the Keras model's (an error: at most the
+            Keras model's divided by it).
+        worst_class: The same for every class.
+        min_agreement: Fraction of decisions that are the Keras model's: classes of frames, of pixels, or
+            boxes; for pictures the structural similarity (SSIM) to the Keras model's picture.
+        minimum: The metric at least this, whatever the Keras model reaches. Not for errors.
+        rescue: Whether int8 variants that fail may keep their most sensitive layers in float.
+        max_float: Largest fraction of the layers that a rescue may keep in float.
     """
 
     relative: Fraction = 0.99
     worst_class: Fraction = 0.99
     min_agreement: Fraction = 0.97
-    min_accuracy: Fraction = 0.0
+    minimum: Fraction = 0.0
+    rescue: bool = True
+    max_float: Fraction = 0.5
+
+
+class DetectionRecipe(_Strict, frozen=True, kw_only=True):
+    """`[detection]`: how boxes are picked on the device.
+
+    Attributes:
+        threshold: Boxes with a lower score are left out; None: the score with the best F1 on the validation
+            split.
+        iou: Non-maximum suppression drops a box that overlaps a better one of its class by more.
+    """
+
+    threshold: Fraction | None = None
+    iou: Fraction = 0.5
+
+
+class TrustRecipe(_Strict, frozen=True, kw_only=True):
+    """`[trust]`: what a device can say of its own answers.
+
+    Attributes:
+        temperature: Calibrate confidence on the calibration split (classification).
+        coverage: Of conformal prediction sets, from the calibration split; None: none (classification).
+        maps: Class activation maps, where the network can give them (classification).
+        false_alarm: Fraction of holdout frames that an autoencoder may take for foreign; where its threshold
+            is set (reconstruction).
+    """
+
+    temperature: bool = True
+    coverage: Annotated[float, Meta(gt=0.5, lt=1.0)] | None = 0.9
+    maps: bool = True
+    false_alarm: Annotated[float, Meta(gt=0.0, le=0.5)] = 0.01
+
+
+class GuardRecipe(_Strict, frozen=True, kw_only=True):
+    """`[guard]`: an autoencoder that travels in the bundle and withholds results on foreign frames.
+
+    Attributes:
+        bundle: A bundle whose main model is an autoencoder, below the data root or the folder of the output.
+        variant: Which of its variants.
+        false_alarm: Fraction of this model's own validation frames that may be taken for foreign.
+        sees: The captured `frame`, or the main model's `input`, which costs less.
+    """
+
+    bundle: str
+    variant: VariantId = "tflite-int8"
+    false_alarm: Annotated[float, Meta(gt=0.0, le=0.5)] = 0.01
+    sees: Literal["frame", "input"] = "input"
 
 
 class Recipe(_Strict, frozen=True, kw_only=True):
-    """One recipe, checked."""
+    """One recipe, checked. The task follows from the architecture."""
 
     name: Name
     data: DataRecipe
     version: Version = "1.0.0"
-    task: Literal["classification"] = "classification"
+    task: Task | None = None
     description: Text = ""
     intended_use: Text = ""
     authors: Line = ""
     copyright: Line = ""
     licence: Line = ""
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 1
-    model: ModelRecipe = ModelRecipe()
+    model: ModelRecipe = Cnn()
     input: InputRecipe = InputRecipe()
     training: TrainingRecipe = TrainingRecipe()
     quantization: QuantizationRecipe = QuantizationRecipe()
     gate: GateRecipe = GateRecipe()
+    trust: TrustRecipe = TrustRecipe()
+    guard: GuardRecipe | None = None
+    detection: DetectionRecipe = DetectionRecipe()
 
     def input_spec(self) -> InputSpec:
-        """The input that every exported variant takes: uint8 pixels, `(1, height, width, channels)`."""
+        """The input that every exported variant takes: uint8 pixels, `(1, height, width, channels)`, or the
+        latent of a generator."""
         color = self.input.color or ("rgb" if self.model.channels == 3 else "gray")
+        latent = self.model.latent if isinstance(self.model, Dcgan) else None
         return InputSpec(
             width=self.model.width,
             height=self.model.height,
@@ -328,4 +267,6 @@ class Recipe(_Strict, frozen=True, kw_only=True):
             resize=self.input.resize,
             interpolation=self.input.interpolation,
             pad=self.input.pad,
+            dtype="uint8" if latent is None else "float32",
+            latent=latent,
         )

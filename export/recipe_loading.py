@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bedside.export.recipe import ClassFoldersData, CollectionData, CollectionItem, Recipe
+from bedside.export.data.recipe_checks import check_data, labels_of
+from bedside.export.recipe import Recipe
 from bedside.runtime import strict_toml
 from bedside.runtime.errors import RecipeError
 
@@ -68,11 +68,8 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     channels, color = recipe.model.channels, recipe.input.color
     if color is not None and (color == "gray") != (channels == 1):
         raise RecipeError(f"input.color {color!r} does not fit model.channels {channels}", where=where)
-    data, quantization = recipe.data, recipe.quantization
-    if data.holdout + data.validation >= 0.95:
-        raise RecipeError(
-            f"data.holdout {data.holdout} and data.validation {data.validation} leave nothing", where=where
-        )
+    check_data(recipe.data, where=where)
+    quantization = recipe.quantization
     shipped, chosen = quantization.ship or (), quantization.default
     for key, ids in (("ship", shipped), ("variants", quantization.variants)):
         if len(set(ids)) != len(ids):
@@ -84,43 +81,13 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
             )
     if shipped and chosen not in (None, *shipped):
         raise RecipeError(f"quantization.default {chosen!r} is not in quantization.ship", where=where)
-    labels = getattr(data, "labels", None)
-    if labels is not None and len(set(labels)) != len(labels):
-        raise RecipeError(f"data.labels has a label twice: {', '.join(labels)}", where=where)
+    labels = labels_of(recipe.data)
     for label in (s for s in recipe.training.augment.screen_labels or () if labels and s not in labels):
         raise RecipeError(
             f"training.augment.screen_labels names {label!r}, which is not in data.labels",
             where=where,
             hint=", ".join(labels or ()),
         )
-    if isinstance(data, CollectionData):
-        for index, item in enumerate(data.items):
-            _check_item(item, data.labels, f"data.items[{index}]", where)
-    elif isinstance(data, ClassFoldersData):
-        _check_pattern(data.group, "data.group", where)
-
-
-def _check_item(item: CollectionItem, labels: tuple[str, ...], key: str, where: str) -> None:
-    if item.label not in labels:
-        raise RecipeError(
-            f"{key}.label {item.label!r} is not in data.labels", where=where, hint=", ".join(labels)
-        )
-    if (item.glob is None) == (item.synthetic is None):
-        raise RecipeError(f"{key} needs either glob or synthetic, not both or neither", where=where)
-    if (item.synthetic is None) != (item.count is None):
-        raise RecipeError(f"{key}: synthetic and count go together", where=where)
-    if item.glob is not None and (Path(item.glob).is_absolute() or ".." in Path(item.glob).parts):
-        raise RecipeError(
-            f"{key}.glob {item.glob!r} leaves the data root", where=where, hint="use a path below it"
-        )
-    _check_pattern(item.group, f"{key}.group", where)
-
-
-def _check_pattern(pattern: str | None, key: str, where: str) -> None:
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise RecipeError(f"{key} {pattern!r} is not a regular expression: {error}", where=where) from None
 
 
 def _read(path: str | Path) -> tuple[bytes, str]:

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from bedside.export.data.types import Progress
-from bedside.export.progress import Silent as SilentTraining
-from bedside.export.progress import TrainingProgress
+from bedside.export.training.progress import Silent as SilentTraining
+from bedside.export.training.progress import TrainingProgress
 
 
 class Steps(Protocol):

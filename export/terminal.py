@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from bedside.export.progress import BarProgress, TrainingProgress
+from bedside.export.training.progress import BarProgress, TrainingProgress
 
 if TYPE_CHECKING:
     from bedside.export.bundling import ExportResult

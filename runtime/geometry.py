@@ -99,11 +99,13 @@ class Fit(msgspec.Struct, frozen=True):
         crop: What is read from the captured frame.
         inner: Where it lies in the model input, `[x, y, width, height]` in model pixels; the rest is padding.
         transform: The same as a map of coordinates.
+        size: Of the model input, `(width, height)`, padding included.
     """
 
     crop: Rect
     inner: Rect
     transform: Transform
+    size: tuple[int, int]
 
 
 def fit(roi: Rect, width: int, height: int, mode: str) -> Fit:
@@ -132,4 +134,5 @@ def fit(roi: Rect, width: int, height: int, mode: str) -> Fit:
         h = min(roi.height, max(1, round(height / scale)))
         crop = Rect(roi.x + (roi.width - w) // 2, roi.y + (roi.height - h) // 2, w, h)
     sx, sy = inner.width / crop.width, inner.height / crop.height
-    return Fit(crop, inner, Transform(sx, sy, inner.x - crop.x * sx, inner.y - crop.y * sy))
+    transform = Transform(sx, sy, inner.x - crop.x * sx, inner.y - crop.y * sy)
+    return Fit(crop, inner, transform, (width, height))

@@ -9,6 +9,15 @@ OpenCV versions differ by a code here and there. Where preprocess gives the stor
 is held to the variant's tolerance; where it differs within `pixel_tolerance`, to the schema's cap
 (`MAX_TOLERANCE`): the engine was measured exactly at the first level, and the answer to a slightly different
 picture is a different answer.
+
+The error of an output is `max|a - b| / max|b|`, where `max|b|` counts as at least `STEPS` quantization steps: engines
+may round a tie either way, and where every golden answer lies near 0, as whitened codes do, one step is no sign of a
+wrong answer. Where an output holds classes or counts, such as a map of the best
+class per pixel, a difference of codes says nothing, and a pixel on the border of two classes may fall either way:
+there the error is the fraction of elements that differ, held to the same tolerance (`label_outputs`).
+
+A model without golden frames, such as one that draws pictures from latents, has its answers to the engine's samples
+decoded instead.
 """
 
 from __future__ import annotations
@@ -18,6 +27,7 @@ import math
 import msgspec
 import numpy as np
 
+from bedside.runtime.bundle.decode import Decode, SegmentationDecode
 from bedside.runtime.bundle.manifest import (
     MAX_TOLERANCE,
     FrameGolden,
@@ -30,8 +40,14 @@ from bedside.runtime.bundle.manifest import (
 from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.engines.protocol import Array, Session
 from bedside.runtime.errors import BundleError, FrameError
-from bedside.runtime.preprocess import Preprocessor
-from bedside.runtime.tasks import NotFiniteError, TaskDecoder, dequantize, make_task
+from bedside.runtime.geometry import Fit, Rect, fit
+from bedside.runtime.latent import make_preprocess
+from bedside.runtime.preprocess import Preprocess
+from bedside.runtime.tasks import NotFiniteError, TaskDecoder, View, dequantize, make_task
+
+
+#: One quantization step is an error of at most 1 / STEPS, which is what int8 is allowed at least.
+STEPS = 20
 
 
 class GoldenReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +108,48 @@ def relative_error(got: Array, expected: Array, scale: float | None = None) -> f
     return difference / scale if scale > 0 else difference
 
 
+def output_error(got: Array, expected: Array, *, labels: bool, scale: float | None = None) -> float:
+    """The error of one output, as the module says.
+
+    Args:
+        got: Dequantized, any shape.
+        expected: The same shape.
+        labels: Whether the output holds classes, see `label_outputs`.
+        scale: See `relative_error`.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if not labels:
+        return relative_error(got, expected, scale)
+    if got.shape != expected.shape:
+        raise ValueError(f"shapes differ: {list(got.shape)} and {list(expected.shape)}")
+    return float(np.count_nonzero(got != expected)) / max(1, expected.size)
+
+
+def output_scale(expected: Array, spec: TensorSpec) -> float:
+    """What an output's differences are measured against, see the module.
+
+    Args:
+        expected: Of all samples, dequantized.
+        spec: Of the output.
+    """
+    largest = float(np.abs(expected).max(initial=0.0))
+    return largest if spec.quantization is None else max(largest, STEPS * spec.quantization.scale)
+
+
+def label_outputs(decode: Decode, specs: tuple[TensorSpec, ...]) -> tuple[bool, ...]:
+    """Which outputs hold classes or counts: integers that stand for no real values.
+
+    Small integers without a quantization may also be pixels; those are classes only where `decode` says so.
+    """
+    named = decode.output if isinstance(decode, SegmentationDecode) and decode.scores == "labels" else None
+    return tuple(
+        spec.quantization is None and (spec.dtype in ("int32", "int64", "bool") or k == named)
+        for k, spec in enumerate(specs)
+    )
+
+
 def pixel_difference(got: Array, expected: Array, spec: InputSpec) -> float:
     """Largest difference of two input tensors in codes: of the tensor, or of pixels where it is floating
     point.
@@ -132,6 +190,8 @@ def replay(session: Session, bundle: Bundle, *, role: str, variant: Variant) -> 
     if not worst <= answers.tolerance:
         name = model.outputs[errors.index(worst)]
         reason = f"the output {name!r} is off by {worst:.3g}, allowed is {answers.tolerance:.3g}"
+    elif not model.golden.frames:
+        reason = replayed.decodes()
     report = GoldenReport(
         engine=session.engine,
         variant=variant.id,
@@ -164,8 +224,11 @@ class _Replay:
             array = bundle.array(ref)
             _check_array(ref.file, array, (count, *spec.shape[1:]), "float32")
             self._expected.append(array)
+        self._labels = label_outputs(model.decode, variant.outputs)
         # Of all samples: an output that is close to 0 on one of them is not judged by its own smallness.
-        self._scales = [float(np.abs(array).max()) for array in self._expected]
+        self._scales = [
+            output_scale(array, spec) for array, spec in zip(self._expected, variant.outputs, strict=True)
+        ]
 
     def engine_level(self) -> tuple[float, ...]:
         """Largest relative error per output over all samples."""
@@ -175,9 +238,16 @@ class _Replay:
             worst = [max(pair) for pair in zip(worst, self._errors(self._session.invoke(), k), strict=True)]
         return tuple(worst)
 
+    def decodes(self) -> str | None:
+        """Decode the answer to one sample, for a model without golden frames; why it cannot be, or None."""
+        spec = self._model.input
+        where = fit(Rect(0, 0, spec.width, spec.height), spec.width, spec.height, "stretch")
+        self._session.input()[0] = self.samples[0]
+        return self._decode(make_task(self._model.decode), self._session.invoke(), self.samples[:1], where)
+
     def frame_level(self, report: GoldenReport) -> GoldenReport:
         """Add the golden frames to a report."""
-        preprocess = Preprocessor(self._model.input)
+        preprocess = make_preprocess(self._model.input)
         task = make_task(self._model.decode)
         pixels = error = 0.0
         reason = None
@@ -191,7 +261,7 @@ class _Replay:
         )
 
     def _frame(
-        self, golden: FrameGolden, preprocess: Preprocessor, task: TaskDecoder
+        self, golden: FrameGolden, preprocess: Preprocess, task: TaskDecoder
     ) -> tuple[float, float, str | None]:
         if golden.sample >= len(self.samples):
             raise BundleError(
@@ -200,11 +270,14 @@ class _Replay:
         name = golden.frame.file
         tensor = self._session.input()
         try:
-            preprocess(self._bundle.array(golden.frame), golden.color, tensor)
+            where = preprocess(self._bundle.array(golden.frame), golden.color, tensor)
         except FrameError as error:
             raise BundleError(error.what, where=name) from None
         differs = pixel_difference(tensor[0], self.samples[golden.sample], self._model.input)
-        del tensor  # engines move it when they run
+        pixels = (
+            tensor.copy() if task.needs_input else None
+        )  # engines overwrite it, and move it when they run
+        del tensor
         if differs > self._model.golden.pixel_tolerance:
             allowed = self._model.golden.pixel_tolerance
             return differs, 0.0, f"preprocess of {name} is off by {differs:g} codes, allowed is {allowed}"
@@ -217,19 +290,25 @@ class _Replay:
                 answered,
                 f"the answer to {name} is off by {answered:.3g}, allowed is {tolerance:.3g}",
             )
+        return differs, answered, self._decode(task, outputs, pixels, where)
+
+    def _decode(
+        self, task: TaskDecoder, outputs: tuple[Array, ...], pixels: Array | None, where: Fit
+    ) -> str | None:
+        """Decode an answer; why it cannot be, or None."""
         try:
-            task.decode(outputs, self._variant.outputs)
+            task.decode(outputs, self._variant.outputs, View(where, pixels=pixels))
         except NotFiniteError as error:
-            return differs, answered, error.what
-        return differs, answered, None
+            return error.what
+        return None
 
     def _errors(self, outputs: tuple[Array, ...], sample: int) -> list[float]:
         """Relative error per output of the answer to one sample."""
         specs: tuple[TensorSpec, ...] = self._variant.outputs
         return [
-            relative_error(dequantize(output, spec)[0], expected[sample], scale)
-            for output, spec, expected, scale in zip(
-                outputs, specs, self._expected, self._scales, strict=True
+            output_error(dequantize(output, spec)[0], expected[sample], labels=labels, scale=scale)
+            for output, spec, expected, labels, scale in zip(
+                outputs, specs, self._expected, self._labels, self._scales, strict=True
             )
         ]
 

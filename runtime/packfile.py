@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from bedside.runtime import __version__, strict_toml
-from bedside.runtime.bundle.manifest import (
-    ClassificationDecode,
-    DataSource,
-    Decode,
-    Format,
-    InputSpec,
-    Line,
-    Name,
-    Precision,
-    Provenance,
-    RawDecode,
-    Task,
-    Text,
-    Version,
-)
+from bedside.runtime.bundle.decode import Decode, RawDecode
+from bedside.runtime.bundle.fields import Line, Name, Text, Version
+from bedside.runtime.bundle.manifest import DataSource, Format, InputSpec, Precision, Provenance, Task
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.packing import BundleDraft, GoldenInput, ModelDraft, VariantDraft, drawn_goldens
 
 _MAX_MODEL = 512 << 20
+_DECODED = tuple(str(kind.__struct_config__.tag) for kind in typing.get_args(Decode) if kind is not RawDecode)
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,24 +41,8 @@ class ModelSection(_Strict, frozen=True):
     golden: tuple[str, ...] = ()
 
 
-class DecodeSection(_Strict, frozen=True):
-    """`[decode]`: how the outputs are read; absent for outputs that are handed on undecoded.
-
-    Attributes:
-        labels: One per class.
-        labels_file: Or a text file with one per line, relative to the TOML.
-        output: Index of the score tensor.
-        scores: `probabilities` or `logits`.
-    """
-
-    labels: tuple[Line, ...] = ()
-    labels_file: str | None = None
-    output: Annotated[int, Meta(ge=0, le=15)] = 0
-    scores: Literal["probabilities", "logits"] = "probabilities"
-
-
-class PackFile(_Strict, frozen=True):
-    """The whole file."""
+class _Shared(_Strict, frozen=True, kw_only=True):
+    """All of the file but how its outputs are read."""
 
     name: Name
     version: Version
@@ -78,22 +51,52 @@ class PackFile(_Strict, frozen=True):
     licence: Line
     input: InputSpec
     model: ModelSection
-    task: Task | Literal["raw"] = "raw"
-    decode: DecodeSection | None = None
     authors: Line = ""
     copyright: Line = ""
     data_source: tuple[DataSource, ...] = ()
     notes: tuple[Text, ...] = ()
 
 
+class _Written(_Shared, frozen=True, kw_only=True):
+    """The file as it was written: which keys `[decode]` may have, its task says."""
+
+    task: Task | Literal["raw"] | None = None
+    decode: dict[str, Any] | None = None
+
+
+class _Decoding(_Strict, frozen=True):
+    """`[decode]`, checked."""
+
+    decode: Decode
+
+
+class PackFile(_Shared, frozen=True, kw_only=True):
+    """The whole file.
+
+    Attributes:
+        task: At the top level or in `[decode]`.
+        decode: `[decode]` has the keys of its task in `bedside.runtime.bundle.decode`, and `labels_file`, a
+            text file with one label per line, relative to the TOML, in place of `labels`. Without it, outputs
+            are handed on undecoded.
+    """
+
+    task: Task | Literal["raw"]
+    decode: Decode
+
+
 def read_packfile(path: Path) -> PackFile:
-    """Read the TOML strictly.
+    """Read the TOML strictly, and the labels that it names.
 
     Raises:
         RecipeError: With the key's path, and what is allowed there.
     """
     data = strict_toml.read_file(path, error=RecipeError)
-    return strict_toml.loads(data, PackFile, error=RecipeError, where=str(path))
+    written = strict_toml.loads(data, _Written, error=RecipeError, where=str(path))
+    decode = _decode(written, path)
+    named = msgspec.structs.asdict(written)
+    if isinstance(decode, RawDecode):
+        return PackFile(**{**named, "task": written.task or "raw", "decode": decode})
+    return PackFile(**{**named, "task": decode.__struct_config__.tag, "decode": decode})
 
 
 def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
@@ -123,7 +126,6 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
         raise RecipeError(f"cannot be read: {error.strerror}", where=str(model)) from None
     if not data:
         raise RecipeError("the file is empty", where=str(model))
-    decode = _decode(packfile, folder)
     frames = tuple(_picture(folder / name) for name in packfile.model.golden)
     frames += drawn_goldens(packfile.input)
     variant = VariantDraft(
@@ -132,7 +134,7 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
     main = ModelDraft(
         input=packfile.input,
         outputs=packfile.model.outputs,
-        decode=decode,
+        decode=packfile.decode,
         variants=(variant,),
         frames=frames,
     )
@@ -156,27 +158,42 @@ def draft_from(packfile: PackFile, folder: Path, model: Path) -> BundleDraft:
     )
 
 
-def _decode(packfile: PackFile, folder: Path) -> Decode:
-    section = packfile.decode
-    if packfile.task == "classification" and section is None:
-        raise RecipeError("task is classification, but there is no [decode]", hint="add [decode] with labels")
-    if section is None:
+def _decode(written: _Written, path: Path) -> Decode:
+    """How the outputs are read.
+
+    Raises:
+        RecipeError: The task is missing or named twice, or a key is not one of the task's.
+    """
+    if written.decode is None:
+        if written.task in _DECODED:
+            hint = "add [decode], see the manual for its keys"
+            raise RecipeError(f"task is {written.task}, but there is no [decode]", where=str(path), hint=hint)
         return RawDecode()
-    if packfile.task != "classification":
-        hint = 'set task = "classification", or leave [decode] out'
-        raise RecipeError(f"[decode] reads class scores, but task is {packfile.task!r}", hint=hint)
-    labels = section.labels
-    if section.labels_file is not None:
-        if labels:
-            raise RecipeError("decode.labels and decode.labels_file are both given", hint="keep one")
-        path = folder / section.labels_file
-        try:
-            labels = tuple(
-                line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-            )
-        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL character in the name
-            raise RecipeError(f"cannot be read: {_reason(error)}", where=str(path)) from None
-    return ClassificationDecode(labels=labels, output=section.output, scores=section.scores)
+    table = dict(written.decode)
+    task = table.setdefault("task", written.task)
+    if task is None or written.task not in (None, task):
+        said = "names no task" if task is None else f"is for {task!r}, but task is {written.task!r}"
+        raise RecipeError(f"[decode] {said}", where=str(path), hint=f"one of {', '.join(_DECODED)}")
+    if "labels_file" in table:
+        table["labels"] = _labels(table, path)
+    return strict_toml.convert({"decode": table}, _Decoding, error=RecipeError, where=str(path)).decode
+
+
+def _labels(table: dict[str, Any], path: Path) -> list[str]:
+    """The lines of the file that `labels_file` names; the key is taken out."""
+    name = table.pop("labels_file")
+    if "labels" in table:
+        raise RecipeError(
+            "decode.labels and decode.labels_file are both given", where=str(path), hint="keep one"
+        )
+    if not isinstance(name, str):
+        raise RecipeError("decode.labels_file: expected text", where=str(path))
+    file = path.parent / name
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a NUL character in the name
+        raise RecipeError(f"cannot be read: {_reason(error)}", where=str(file)) from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _picture(path: Path) -> GoldenInput:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from bedside.runtime import engines
 from bedside.runtime.bundle.container import CARD
+from bedside.runtime.bundle.decode import Decode
 from bedside.runtime.bundle.manifest import (
     MAX_TOLERANCE,
     DataSource,
-    Decode,
     EngineGolden,
     Evaluation,
     FileRef,
@@ -37,18 +37,16 @@ from bedside.runtime.bundle.manifest import (
     VariantGolden,
 )
 from bedside.runtime.bundle.reader import dump_npy
-from bedside.runtime.bundle.rules import check, check_input
+from bedside.runtime.bundle.rules import FIRST_RUNTIME, check, check_input, oldest_runtime
 from bedside.runtime.bundle.writer import file_ref
 from bedside.runtime.engines.protocol import Array, Session, SessionOptions
 from bedside.runtime.errors import BedsideError, BundleError, EngineError
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.golden import relative_error
+from bedside.runtime.golden import label_outputs, output_error, output_scale
+from bedside.runtime.latent import GOLDENS, LatentDrawer
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.synthetic import golden_frames
 from bedside.runtime.tasks import dequantize
-
-#: Oldest runtime that reads what this module writes.
-MIN_RUNTIME = "0.1.0"
 
 #: Smallest tolerance stated per precision: engines order their sums differently, and an int8 engine may round
 #: a tie either way. Measured across LiteRT, ONNX Runtime and OpenVINO; the measured error of this host is
@@ -104,7 +102,8 @@ class ModelDraft(msgspec.Struct, frozen=True):
         decode: From tensors to a result.
         variants: Those that passed and those that were refused.
         frames: Captured frames to record as golden.
-        samples: Further golden samples at the engine's input, `(N, *tensor shape without batch)`, or None.
+        samples: Further golden samples at the engine's input, `(N, *tensor shape without batch)`, or None. A
+            model that takes a latent has no frames; without samples, latents are drawn for it.
         default: Id of the variant that runs where nothing was measured; None for the first shipped.
     """
 
@@ -134,6 +133,7 @@ class BundleDraft(msgspec.Struct, frozen=True):
     copyright: str = ""
     licence: str = ""
     changelog: dict[str, str] = {}
+    guard_sees: Literal["frame", "input"] = "frame"
 
 
 @functools.cache
@@ -144,8 +144,10 @@ def _drawn(size: tuple[int, int]) -> tuple[GoldenInput, ...]:
 def drawn_goldens(spec: InputSpec) -> tuple[GoldenInput, ...]:
     """Golden frames without a patient in them, drawn; smaller ones for small inputs, since they travel.
 
-    Drawing takes a second, so they are drawn once per process.
+    None for a latent input, which no frame fits. Drawing takes a second, so they are drawn once per process.
     """
+    if spec.latent is not None:
+        return ()
     return _drawn((160, 120) if max(spec.width, spec.height) <= 128 else (320, 240))
 
 
@@ -163,7 +165,7 @@ def build(draft: BundleDraft) -> tuple[Manifest, dict[str, bytes]]:
     models = {role: _build_model(role, model, members) for role, model in draft.models.items()}
     manifest = Manifest(
         format_version=1,
-        min_runtime=MIN_RUNTIME,
+        min_runtime=FIRST_RUNTIME,
         name=draft.name,
         version=draft.version,
         task=draft.task,
@@ -177,8 +179,10 @@ def build(draft: BundleDraft) -> tuple[Manifest, dict[str, bytes]]:
         changelog=draft.changelog,
         card=file_ref(CARD, members[CARD]),
         models=models,
+        guard_sees=draft.guard_sees,
         provenance=draft.provenance,
     )
+    manifest = msgspec.structs.replace(manifest, min_runtime=oldest_runtime(manifest))
     try:
         check(manifest)
     except ValueError as error:
@@ -195,17 +199,7 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
         check_input(f"models.{role}.input", draft.input)
     except ValueError as error:
         raise BundleError(str(error)) from None
-    preprocess = Preprocessor(draft.input)
-    samples: list[Array] = []
-    frames: list[FrameGolden] = []
-    for i, golden in enumerate(draft.frames):
-        tensor = np.empty(draft.input.shape, draft.input.dtype)
-        preprocess(golden.pixels, golden.color, tensor)
-        frame = put(f"golden/{role}-frame-{i}.npy", dump_npy(golden.pixels))
-        frames.append(FrameGolden(frame=frame, color=golden.color, sample=len(samples)))
-        samples.append(tensor[0])
-    if draft.samples is not None:
-        samples += list(draft.samples)
+    samples, frames = _samples(role, draft, put)
     if not samples:
         raise BundleError("no golden sample: give at least one frame or engine input", where=f"models.{role}")
     for sample in samples:
@@ -232,7 +226,7 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
             tolerance = (
                 v.tolerance
                 if v.tolerance is not None
-                else measure_tolerance(v, stacked, expected, session_out)
+                else measure_tolerance(v, stacked, expected, session_out, draft.decode)
             )
             answers.append(VariantGolden(variant=v.id, outputs=outputs, tolerance=tolerance))
         variants.append(
@@ -259,6 +253,29 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
         golden=Golden(engine=engine_golden, frames=tuple(frames), variants=tuple(answers)),
         default=draft.default or answers[0].variant,
     )
+
+
+def _samples(
+    role: str, draft: ModelDraft, put: Callable[[str, bytes], FileRef]
+) -> tuple[list[Array], list[FrameGolden]]:
+    """Golden samples at the engine's input, and the frames that the first ones were made of."""
+    samples: list[Array] = []
+    frames: list[FrameGolden] = []
+    if draft.input.latent is None:
+        preprocess = Preprocessor(draft.input)
+        for i, golden in enumerate(draft.frames):
+            tensor = np.empty(draft.input.shape, draft.input.dtype)
+            preprocess(golden.pixels, golden.color, tensor)
+            frame = put(f"golden/{role}-frame-{i}.npy", dump_npy(golden.pixels))
+            frames.append(FrameGolden(frame=frame, color=golden.color, sample=len(samples)))
+            samples.append(tensor[0])
+    elif draft.frames:
+        raise BundleError("golden frames for a model that takes a latent", where=f"models.{role}")
+    elif draft.samples is None:
+        samples += list(LatentDrawer(draft.input).draw(GOLDENS))
+    if draft.samples is not None:
+        samples += list(draft.samples)
+    return samples, frames
 
 
 def run_samples(
@@ -313,18 +330,22 @@ def measure_tolerance(
     samples: Array,
     expected: tuple[npt.NDArray[np.float32], ...],
     specs: tuple[TensorSpec, ...],
+    decode: Decode,
 ) -> float:
-    """Twice the largest relative error of any engine on this host, at least the precision's floor.
+    """Twice the largest error of any engine on this host, at least the precision's floor.
 
     Args:
         v: The file.
         samples: At the engine's input, `(N, *tensor shape without batch)`.
         expected: Answers of the format's native engine, per output.
         specs: Of the outputs, as that engine reports them.
+        decode: How they are read.
 
     An engine that cannot run the file is left to `bedside verify`, which names it. One that disagrees beyond
     the schema's cap does not widen the tolerance: it will be refused on the device, and rightly so.
     """
+    labels = label_outputs(decode, specs)
+    scales = [output_scale(e, s) for e, s in zip(expected, specs, strict=True)]
     worst = 0.0
     for status in engines.statuses():
         if not status.available or v.format not in status.formats:
@@ -340,7 +361,8 @@ def measure_tolerance(
                 continue
             finally:
                 session.close()
-            error = max(relative_error(o, e) for o, e in zip(outputs, expected, strict=True))
+            rows = zip(outputs, expected, labels, scales, strict=True)
+            error = max(output_error(o, e, labels=is_label, scale=scale) for o, e, is_label, scale in rows)
             if error <= MAX_TOLERANCE:
                 worst = max(worst, error)
     return min(MAX_TOLERANCE, max(FLOOR[v.precision], 2 * worst))

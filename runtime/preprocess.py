@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -62,6 +62,19 @@ _SLACK = 1 / 64
 _MOST_PLANS = 8
 
 
+class Preprocess(Protocol):
+    """Fills a model's input for one captured frame. One thread owns it."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model wants."""
+        ...
+
+    def __call__(self, pixels: Pixels, color: Color, out: Array) -> Fit:
+        """Fill the whole tensor `out`; see `Preprocessor.__call__`."""
+        ...
+
+
 class Preprocessor:
     """Lays captured frames into a model's input tensor. One thread owns it.
 
@@ -74,10 +87,12 @@ class Preprocessor:
 
     Raises:
         BundleError: `spec` contradicts itself: an element type that cannot hold pixels, or values that need a
-            quantization and have none.
+            quantization and have none; or the input is a latent, which `bedside.runtime.latent` draws.
     """
 
     def __init__(self, spec: InputSpec, *, roi: Rect | None = None, masks: Sequence[Rect] = ()) -> None:
+        if spec.latent is not None:
+            raise BundleError(f"input: {spec.latent} drawn numbers are no picture")
         self.spec = spec
         self.roi = roi
         self.masks = tuple(masks)

@@ -6,6 +6,7 @@ import enum
 
 import msgspec
 
+from bedside.runtime.answers import TaskResult
 from bedside.runtime.frame import SourceReference
 
 SCHEMA = 1
@@ -31,6 +32,7 @@ class Withheld(enum.StrEnum):
 
     STALE = "stale"
     NOT_FINITE = "not-finite"
+    OUT_OF_DISTRIBUTION = "out-of-distribution"
 
 
 class Failed(enum.StrEnum):
@@ -44,57 +46,18 @@ class Failed(enum.StrEnum):
 Reason = Dropped | Withheld | Failed
 
 
-class Score(msgspec.Struct, frozen=True):
-    """One class and its score."""
-
-    index: int
-    label: str
-    score: float
-
-
-class Smoothing(msgspec.Struct, frozen=True):
-    """Temporal smoothing that was applied to the scores: `s = alpha * new + (1 - alpha) * old`."""
-
-    method: str
-    alpha: float
-    frames: int
-
-
-class Classification(msgspec.Struct, frozen=True, omit_defaults=True, tag="classification", tag_field="kind"):
-    """The best classes, best first. `smoothing` is set where the scores are not this frame's alone."""
-
-    label: str
-    index: int
-    score: float
-    top: tuple[Score, ...]
-    smoothing: Smoothing | None = None
-
-
-class RawOutput(msgspec.Struct, frozen=True):
-    """An undecoded output, summarised: a result line is no place for tensors."""
-
-    name: str
-    shape: tuple[int, ...]
-    min: float
-    max: float
-    argmax: int
-
-
-class Raw(msgspec.Struct, frozen=True, tag="raw", tag_field="kind"):
-    """Undecoded outputs of a model whose task bedside does not know."""
-
-    outputs: tuple[RawOutput, ...]
-
-
-#: Told apart in JSON by `kind`, so that a results file can be read back.
-TaskResult = Classification | Raw
-
-
 class Anchor(msgspec.Struct, frozen=True):
     """One moment read on both clocks, so that a person can place monotonic stamps in the day."""
 
     monotonic_ns: int
     unix_ns: int
+
+
+class GuardScore(msgspec.Struct, frozen=True):
+    """How far a frame is from those that the model was made for; beyond the threshold nothing is shown."""
+
+    score: float
+    threshold: float
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -120,6 +83,7 @@ class Result(msgspec.Struct, frozen=True):
         variant: Id of the variant that ran.
         engine: Engine that ran it.
         precision: Of the variant, with the engine's precision hint behind a `+` where one was set.
+        guard: Where the bundle has a guard and it saw the frame.
     """
 
     schema: int
@@ -141,3 +105,4 @@ class Result(msgspec.Struct, frozen=True):
     variant: str
     engine: str
     precision: str
+    guard: GuardScore | None = None

@@ -1,4 +1,4 @@
-"""Reading `results.jsonl` back, also after a power cut."""
+"""What goes into `results.jsonl`, and reading it back, also after a power cut."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
+from bedside.runtime.answers import Generation, Translation
 from bedside.runtime.errors import SourceError
 from bedside.runtime.result import SCHEMA, Result
 
 #: No result comes near this; a longer line is not one, and is not read into memory.
 MAX_LINE_BYTES = 1 << 22
+
+
+def without_picture(result: Result) -> Result:
+    """A result as it is written: a picture that a model made is left out, maps stay.
+
+    A picture of 512x512 in every line would be 1 MB a frame, and a patient's picture in a file of numbers.
+    """
+    answer = result.result
+    if isinstance(answer, (Translation, Generation)) and answer.picture is not None:
+        return replace(result, result=replace(answer, picture=None))
+    return result
 
 
 class _Header(msgspec.Struct):

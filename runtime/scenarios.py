@@ -3,8 +3,9 @@
 SingleStream: the next query is issued when the last one is answered; the metric is latency.
 Offline: all queries are there at once; the metric is throughput.
 
-A query is one captured frame: preprocess, invoke and decode are timed, acquiring the frame is not (MLPerf times
-from the sample in memory). The frames are loaded beforehand, at most `SAMPLES` of them.
+A query is one captured frame: preprocess, guard, invoke and decode are timed, acquiring the frame is not (MLPerf
+times from the sample in memory). The model runs on every frame, whatever a guard says of it: that is what a frame
+costs. The frames are loaded beforehand, at most `SAMPLES` of them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any, Literal
 import msgspec
 
 from bedside.runtime.clock import Clock
-from bedside.runtime.frame import Color, Pixels
+from bedside.runtime.errors import EngineError
+from bedside.runtime.frame import Color, Frame, Pixels
 from bedside.runtime.latency import LatencyRecorder
 from bedside.runtime.loading import Loaded
-from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.preprocess import Preprocess
+from bedside.runtime.stream.guard import Guard
+from bedside.runtime.stream.inference import Inference
 from bedside.runtime.tasks import TaskDecoder
 
 Scenario = Literal["SingleStream", "Offline"]
@@ -54,11 +58,12 @@ class ScenarioResult(msgspec.Struct, frozen=True):
 def run_scenario(
     scenario: Scenario,
     loaded: Loaded,
-    preprocess: Preprocessor,
+    preprocess: Preprocess,
     task: TaskDecoder,
     frames: Sequence[tuple[Pixels, Color]],
     clock: Clock,
     *,
+    guard: Guard | None = None,
     min_seconds: float = 3.0,
     min_queries: int = MIN_QUERIES,
 ) -> ScenarioResult:
@@ -69,26 +74,26 @@ def run_scenario(
     the other, which is how these engines are compiled (batch 1).
 
     Raises:
-        EngineError: The engine failed.
+        EngineError: The engine failed, or an answer is not finite.
         FrameError: A frame does not fit.
     """
-    session, outputs_of = loaded.session, loaded.variant.outputs
-    recorder = LatencyRecorder(("preprocess", "invoke", "decode", "total"))
+    infer = Inference(loaded, preprocess, task, clock, guard=guard, enforce=False)
+    samples = [Frame(pixels, i, 0, color=color) for i, (pixels, color) in enumerate(frames)]
 
     def query(i: int) -> None:
-        pixels, color = frames[i % len(frames)]
-        t0 = clock.now_ns()
-        preprocess(pixels, color, session.input())
-        t1 = clock.now_ns()
-        outputs = session.invoke()
-        t2 = clock.now_ns()
-        task.decode(outputs, outputs_of)
-        t3 = clock.now_ns()
-        recorder.add(t1 - t0, t2 - t1, t3 - t2, t3 - t0)
+        answer = infer(samples[i % len(samples)])
+        if answer.reason is not None:
+            raise EngineError(
+                f"the answer to frame {i % len(samples)} is withheld: {answer.reason}",
+                where=loaded.session.engine,
+            )
+        recorder.add(*answer.spent_ns, sum(answer.spent_ns))
 
+    stages = (*infer.stages, "total")
+    recorder = LatencyRecorder(stages)
     for i in range(WARMUP):
         query(i)
-    recorder = LatencyRecorder(("preprocess", "invoke", "decode", "total"))
+    recorder = LatencyRecorder(stages)
     begin = clock.now_ns()
     until = begin + int(min_seconds * 1e9)
     count = 0

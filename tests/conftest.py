@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec, Provenance
+from bedside.runtime.answers import Classification, Score
+from bedside.runtime.bundle.decode import (
+    ClassificationDecode,
+    GenerationDecode,
+    OutOfDistribution,
+    ReconstructionDecode,
+)
+from bedside.runtime.bundle.manifest import InputSpec, Provenance
 from bedside.runtime.bundle.writer import write_bundle
 from bedside.runtime.packing import BundleDraft, GoldenInput, ModelDraft, VariantDraft, build
-from bedside.runtime.result import SCHEMA, Anchor, Classification, Outcome, Result, Score
+from bedside.runtime.result import SCHEMA, Anchor, Outcome, Result
 
 try:
     from hypothesis import settings
@@ -115,3 +123,72 @@ def tiny_bundle(tiny_draft: BundleDraft, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("bundle") / "tiny.bedside"
     write_bundle(path, *build(tiny_draft))
     return path
+
+
+#: The guard's threshold: smooth pictures score below it, noise and black frames above.
+GUARD = ReconstructionDecode(
+    output=1,
+    code=0,
+    out=OutOfDistribution(error_scale=8.0, distance_scale=2.5, threshold=1.0, false_alarm=0.01, samples=500),
+)
+
+
+def _variants(name: str) -> tuple[VariantDraft, ...]:
+    """Every file of tests/assets of that model which an engine of this environment reads."""
+    readable = {f for status in engines.statuses() if status.available for f in status.formats}
+    found = []
+    for path in sorted((Path(__file__).parent / "assets").glob(f"{name}_*")):
+        fmt, precision = path.suffix[1:], path.stem.rpartition("_")[2]
+        if fmt in readable:
+            found.append(VariantDraft(f"{fmt}-{precision}", fmt, precision, path.read_bytes()))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+@pytest.fixture(scope="session")
+def smooth_frames() -> tuple[GoldenInput, ...]:
+    """Ramps of any colour, 64x48, such as the guard of tests/assets knows."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0:48, 0:64]
+    made = []
+    for _ in range(4):
+        slope = rng.uniform(-30, 30, 2)
+        ramp = rng.uniform(110, 140, 3) + (slope[0] * (x / 63 - 0.5) + slope[1] * (y / 47 - 0.5))[..., None]
+        made.append(GoldenInput(np.rint(ramp).astype(np.uint8), "rgb"))
+    return tuple(made)
+
+
+@pytest.fixture(scope="session")
+def guarded_draft(tiny_draft: BundleDraft, smooth_frames: tuple[GoldenInput, ...]) -> BundleDraft:
+    """`tiny_draft` with a guard that sees the captured frame."""
+    variants = _variants("tiny_guard")
+    guard = ModelDraft(
+        input=InputSpec(width=16, height=16),
+        outputs=("code", "picture"),
+        decode=GUARD,
+        variants=variants,
+        frames=smooth_frames,
+    )
+    main = msgspec.structs.replace(tiny_draft.models["main"], variants=tiny_draft.models["main"].variants[:1])
+    return msgspec.structs.replace(tiny_draft, name="tiny-guarded", models={"main": main, "guard": guard})
+
+
+@pytest.fixture(scope="session")
+def guarded_bundle(guarded_draft: BundleDraft, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`guarded_draft` as a file; copy it before changing it."""
+    path = tmp_path_factory.mktemp("bundle") / "tiny-guarded.bedside"
+    write_bundle(path, *build(guarded_draft))
+    return path
+
+
+@pytest.fixture(scope="session")
+def generator_draft(tiny_draft: BundleDraft) -> BundleDraft:
+    """A bundle around the generator of tests/assets: 6 numbers to a 16x16 picture."""
+    main = ModelDraft(
+        input=InputSpec(width=16, height=16, dtype="float32", latent=6),
+        outputs=("picture",),
+        decode=GenerationDecode(),
+        variants=_variants("tiny_generator"),
+    )
+    return msgspec.structs.replace(
+        tiny_draft, name="tiny-generator", task="generation", models={"main": main}
+    )

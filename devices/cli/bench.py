@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 import msgspec
 
 from bedside.devices.cli.output import console, print_json, print_line, table
 from bedside.devices.cli.run import add_stream_arguments, positive, spec_from
-from bedside.devices.compose import build_source, load
+from bedside.devices.compose import build_source, load, load_guard
 from bedside.devices.probe import probe
 from bedside.devices.starters import resolve
 from bedside.runtime.bundle.reader import open_bundle
 from bedside.runtime.clock import MonotonicClock
 from bedside.runtime.errors import FrameError, SourceError
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.latent import make_preprocess
 from bedside.runtime.protocols import Source
 from bedside.runtime.scenarios import SAMPLES, run_scenario
 from bedside.runtime.tasks import make_task
@@ -43,13 +44,17 @@ def run(args: argparse.Namespace) -> int:
     with open_bundle(resolve(spec.bundle)) as bundle:
         loaded = load(bundle, spec)
         model, digest = loaded.model, bundle.digest
+        with contextlib.ExitStack() as opened:
+            opened.callback(loaded.session.close)
+            guard = load_guard(bundle, spec, loaded)
+            if guard is not None:
+                opened.callback(guard.close)
+            preprocess = make_preprocess(model.input, roi=spec.roi, masks=spec.masks)
+            task = make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing)
+            measured = run_scenario(
+                args.scenario, loaded, preprocess, task, frames, clock, guard=guard, min_seconds=seconds
+            )
     session = loaded.session
-    try:
-        preprocess = Preprocessor(model.input, roi=spec.roi, masks=spec.masks)
-        task = make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing)
-        measured = run_scenario(args.scenario, loaded, preprocess, task, frames, clock, min_seconds=seconds)
-    finally:
-        session.close()
     height, width = frames[0][0].shape[:2]
     what: dict[str, Any] = {
         **msgspec.to_builtins(measured),
@@ -58,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         "engine": session.engine,
         "threads": session.options.threads,
         "hint": session.options.hint,
+        "guard": None if guard is None else guard.describe(),
         "frames": {"source": spec.source, "count": len(frames), "width": width, "height": height},
     }
     if args.json:
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         f"{args.scenario}: {measured.queries} queries in {measured.seconds:.2f} s, "
         f"{measured.per_second:.1f} a second; "
         f"{loaded.variant.id} on {session.engine}, {session.options.threads} threads, {width}x{height} frames"
+        + ("" if guard is None else f", guard {guard.loaded.variant.id} included")
     )
     if measured.latency_ms:
         columns = ("p50", "p90", "p95", "p99", "p99.9", "max")

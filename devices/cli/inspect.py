@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +12,11 @@ from bedside.devices.cli.output import console, print_json, print_line, size, ta
 from bedside.devices.starters import resolve
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle
+
+_GUARD = {
+    "frame": "its own model sees every captured frame",
+    "input": "its own model sees what the main model is given",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +63,7 @@ def _print(bundle: Bundle) -> None:
         ("digest", bundle.digest),
         ("size", size(bundle.size)),
         ("signed", signed),
+        ("guard", _GUARD[manifest.guard_sees] if "guard" in manifest.models else ""),
         ("licence", manifest.licence),
         ("needs", f"bedside {manifest.min_runtime} or later"),
         ("created", manifest.provenance.created_utc),
@@ -78,13 +85,18 @@ def _print_model(role: str, model: Model) -> None:
     spec = model.input
     out = console()
     labels = getattr(model.decode, "labels", ())
+    size_in = f"{spec.width} x {spec.height} {spec.color}"
+    taken = f"{size_in} {spec.dtype}, {spec.resize}, {spec.interpolation}"
+    if spec.latent is not None:
+        taken = f"{spec.latent} random numbers, for a picture of {size_in}"
     facts = [
-        (
-            "input",
-            f"{spec.width} x {spec.height} {spec.color} {spec.dtype}, {spec.resize}, {spec.interpolation}",
-        ),
+        ("input", taken),
         ("outputs", ", ".join(model.outputs)),
         ("labels", ", ".join(labels[:12]) + (f", ... {len(labels)} in all" if len(labels) > 12 else "")),
+        (
+            "decoding",
+            ", ".join(f"{key} {value}" for key, value in _settings(msgspec.to_builtins(model.decode))),
+        ),
         ("golden", f"{len(model.golden.frames)} captured frames, tolerances below"),
     ]
     out.print(table(f"Model in the role {role}", ("", ""), [f for f in facts if f[1]]))
@@ -117,3 +129,20 @@ def _print_model(role: str, model: Model) -> None:
         "state",
     )
     out.print(table("Variants", header, rows, right=(2, 4, 5, 7)))
+    for v in model.variants:
+        if v.evaluation is not None and v.evaluation.kept_float:
+            print_line(f"{v.id}: {len(v.evaluation.kept_float)} layers kept in float")
+
+
+def _settings(fields: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """What a bundle says of its decoding, beyond the defaults: keys as they are written, and values."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{above}{key}.")
+        elif key not in ("labels", "task"):
+            shown = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in _listed(value)]
+            yield above + key, " ".join(shown)
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else (value,)

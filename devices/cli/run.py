@@ -14,11 +14,13 @@ from rich.text import Text
 
 from bedside.devices.cli.output import console, print_json, print_line, progress_console, table
 from bedside.devices.compose import PipelineSpec, Stream
+from bedside.devices.findings import Findings, lines
+from bedside.devices.overlay.wording import headline
 from bedside.devices.profiles import Profile, load_profile
 from bedside.devices.running import run_stream
 from bedside.devices.sources.options import CaptureOptions
 from bedside.runtime.errors import UsageError, printable
-from bedside.runtime.result import Classification, Result
+from bedside.runtime.result import Outcome, Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,12 +159,18 @@ def run(args: argparse.Namespace) -> int:
     """
     spec = spec_from(args)
     progress = Watch(total=spec.max_frames, enabled=sys.stderr.isatty() and not args.json)
-    stream = Stream(spec, on_result=progress.see)
+    found = Findings()
+
+    def see(result: Result) -> None:
+        found.add(result)
+        progress.see(result)
+
+    stream = Stream(spec, on_result=see)
     # Said with the first result: a stream that never begins has one line to say, its error.
     progress.opening = what_runs(stream, chosen=args.variant is not None and args.engine is not None)
     with progress:
         ended = run_stream(stream)
-    summary = stream.summary(ended.summary)
+    summary = {**stream.summary(ended.summary), "findings": found.summary()}
     if args.json:
         print_json(summary)
     elif ended.summary.ledger.captured or ended.summary.error is None:
@@ -209,7 +217,12 @@ class Watch:
             line, self.opening = printable(self.opening), None
             self._progress.console.print(Text(line), soft_wrap=True)
         if self._enabled:
-            what = result.result.label if isinstance(result.result, Classification) else str(result.outcome)
+            said = result.result if result.outcome is Outcome.OK else None
+            what = (
+                " ".join(headline(said)).rstrip()
+                if said is not None
+                else str(result.reason or result.outcome)
+            )
             shown = escape(printable(what))
             self._progress.update(self._task, advance=1, description=f"{shown}, age {result.age_ms:.1f} ms")
 
@@ -235,6 +248,8 @@ def print_summary(summary: dict[str, Any]) -> None:
     """Ledger and latency, for people."""
     out = console()
     print_line(ledger_line(summary["ledger"]))
+    for name, text in lines(summary.get("findings", {})):
+        print_line(f"{name}: {text}")
     rows = []
     for stage, values in summary["latency_ms"].items():
         rows.append(

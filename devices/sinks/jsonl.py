@@ -15,6 +15,7 @@ from bedside.runtime.errors import SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.protocols import SourceInfo
 from bedside.runtime.result import Result
+from bedside.runtime.results_file import without_picture
 
 #: At most this much of a run is lost at a power cut.
 SYNC_EVERY_NS = 1_000_000_000
@@ -72,14 +73,14 @@ class JsonlSink:
         self._sync_folder()
 
     def write(self, result: Result, frame: Frame | None) -> None:
-        """Append one line.
+        """Append one line; a picture that a model made stays out of it.
 
         Raises:
             SinkError: The line is not in the file; or, at a sync, the disk failed to store earlier ones.
         """
         if self._file is None:
             raise SinkError("not open", where=self.name)
-        self._encoder.encode_into(result, self._buffer)
+        self._encoder.encode_into(without_picture(result), self._buffer)
         self._buffer += b"\n"
         try:
             self._mend()

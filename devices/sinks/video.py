@@ -113,7 +113,7 @@ class VideoSink:
         self._check_space()
         if self._overlay is None:
             height, width = frame.pixels.shape[:2]
-            self._overlay = Overlay(width, height, max_pixels=self._max_pixels)
+            self._overlay = Overlay(width, height, max_pixels=self._max_pixels, task=result.task)
             self._writer = self._begin(self._overlay.size)
         if self._picture is not None:
             for _ in range(min(MAX_HELD, result.seq - self._seq - 1)):

@@ -1,1 +1,1 @@
-"""Models made elsewhere, and ours, brought to one form: pixels in, scores out."""
+"""Models made elsewhere, and ours, brought to one form: pixels in, what their task needs out."""

@@ -1,4 +1,4 @@
-"""From somebody's Keras model to graphs that take raw pixels.
+"""From somebody's Keras model to graphs that take raw pixels, and the manifest's words for what they give.
 
 Every variant that bedside ships takes `uint8` pixels 0..255; whatever normalization the model was trained
 with is inside the graph. So the device has one input contract, and an int8 variant needs no float at all.
@@ -6,287 +6,238 @@ with is inside the graph. So the device has one input contract, and an int8 vari
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.adopt.preprocessing import NAMES, Preprocessing
-from bedside.export.adopt.topology import Head, Leading, head, leading
+from bedside.export.adopt.box_outputs import detection
+from bedside.export.adopt.class_outputs import classification, segmentation
+from bedside.export.adopt.contracts import check_task
+from bedside.export.adopt.endings import UNKNOWN, endings
+from bedside.export.adopt.inputs import Front, float_input, frames, latents
+from bedside.export.adopt.options import AdoptOptions
+from bedside.export.adopt.outputs import Output, Part, Probe, Reading, tell
+from bedside.export.adopt.picture_outputs import generation, reconstruction, translation
+from bedside.export.adopt.pixel_model import PixelModel
+from bedside.export.adopt.preprocessing import Preprocessing
+from bedside.export.adopt.structure import parts
 from bedside.export.backend import keras
+from bedside.export.models.activation_maps import with_maps
+from bedside.runtime.bundle.decode import ClassificationDecode, Decode
+from bedside.runtime.bundle.manifest import Task
 from bedside.runtime.errors import UsageError
 
-Scores = Literal["probabilities", "logits"]
-Shape = tuple[int, int, int]
+_PROBES = 4
+#: The manifest has room for that many.
+_MOST_OUTPUTS = 64
 
-#: Probabilities of one sample may miss 1 by this much: float32 softmax over thousands of classes.
-_SUM_TOLERANCE = 1e-3
-_PROBES = 8
-_CHOICES = f"--preprocessing {'|'.join(NAMES)}, or --scale and --offset, or --mean and --std"
+_CONTRACTS: dict[str, Callable[[Probe], Reading]] = {
+    "classification": classification,
+    "segmentation": segmentation,
+    "detection": detection,
+    "reconstruction": reconstruction,
+    "translation": translation,
+    "generation": generation,
+}
 
 
-class PixelModel(msgspec.Struct, frozen=True):
-    """A classifier whose input is raw pixels.
+class Adopted(msgspec.Struct, frozen=True):
+    """A model that fits its task.
 
     Attributes:
-        reference: `(N, H, W, C) float32` pixels 0..255 to `(N, K) float32`; what every variant is compared
-            with.
-        float32: The same with a batch of 1, for full-integer conversion, whose converters quantize the input
-            themselves.
-        uint8: `(1, H, W, C) uint8` to `(1, K) float32`: a cast, then the same; for everything else.
-        shape: `(H, W, C)`.
-        classes: K.
-        scores: What the outputs are.
-        normalization: For the report: what happens to pixels, and how that is known.
-        color: Channel order that the model wants, where the preprocessing says so.
+        model: Its graphs.
+        decode: How their outputs are read.
+        notes: What a reader of the report must know.
     """
 
-    reference: Any
-    float32: Any
-    uint8: Any
-    shape: Shape
-    classes: int
-    scores: Scores
-    normalization: str
-    color: Literal["rgb", "bgr", "gray"] | None = None
-
-    def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities of the Keras model, `(N, K) float32`, for `(N, H, W, C) uint8` pixels."""
-        raw = np.asarray(
-            keras.ops.convert_to_numpy(self.reference(pixels.astype(np.float32), training=False)), np.float32
-        )
-        return softmax(raw) if self.scores == "logits" else raw
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax along the last axis, shifted by the maximum so that nothing overflows."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+    model: PixelModel
+    decode: Decode
+    notes: tuple[str, ...] = ()
 
 
 def adopt(
     model: Any,
+    task: Task,
+    labels: tuple[str, ...] = (),
     *,
     preprocessing: Preprocessing | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
-    scores: Scores | None = None,
+    options: AdoptOptions | None = None,
     where: str = "model",
-) -> PixelModel:
-    """Check that a Keras model is an image classifier, and give it raw pixels for an input.
+) -> Adopted:
+    """Hold a Keras model to the contract of its task, and give it raw pixels for an input.
+
+    What fits is said by `bedside.export.adopt.contracts.requirements`.
 
     Args:
         model: Sequential, functional, or a subclassed model that was called or built once.
+        task: What it does.
+        labels: In the order of its scores; a segmentation's begin with the background, a detection's have none.
+            Tasks without classes ignore them.
         preprocessing: What the model expects of its input; None: it must begin with Rescaling or
             Normalization.
-        size: `(width, height)`, for models that take any size and for subclassed ones.
-        channels: For subclassed models that do not remember their input.
-        scores: What the outputs are, where it cannot be read from the last activation.
+        size: `(width, height)`, for models that take any size, and for flat and subclassed ones.
+        channels: For flat and subclassed models, which do not tell.
+        options: What the author says of the outputs where it cannot be read.
         where: Named in errors.
 
     Raises:
-        UsageError: It is no image classifier, or the preprocessing is not known. Nothing is guessed.
+        UsageError: It does not fit, or what it expects or gives is not known. Nothing is guessed.
     """
-    model = _float_input(model, where)
-    shape = _shape(model, size, channels, where)
-    found = leading(model, shape)
-    readable = getattr(model, "inputs", None) is not None
-    chosen, normalization = _decide(preprocessing, found, readable, where)
+    check_task(task)
+    options = options or AdoptOptions()
+    options.check()
+    model = float_input(model, where)
+    if task == "generation":
+        front = latents(model, preprocessing, where)
+    else:
+        front = frames(model, preprocessing, size, channels, where)
+    traced, outputs = _probed(model, front, where)
+    probe = Probe(
+        outputs=outputs,
+        shape=front.shape,
+        labels=labels,
+        options=options,
+        pixel_range=front.pixel_range,
+        color=None if front.preprocessing is None else front.preprocessing.color,
+        where=where,
+    )
+    reading = _CONTRACTS[task](probe)
+    core = model
+    if isinstance(reading.decode, ClassificationDecode) and options.maps and reading.decode.map is None:
+        core, reading = _mapped(model, reading, front)
+    if core is model:  # what was probed is what is exported: one trace less of a large model
+        reference = _finished(*traced, reading.parts)
+    else:
+        reference = _graph(core, front, reading.parts, None, "float32")
+    single = _graph(core, front, reading.parts, 1, "float32")
+    made = PixelModel(
+        reference=reference,
+        float32=single,
+        uint8=single if task == "generation" else _graph(core, front, reading.parts, 1, "uint8"),
+        shape=front.shape,
+        outputs=tuple(part.name for part in reading.parts),
+        normalization=front.normalization,
+        color=probe.color,
+    )
+    return Adopted(made, reading.decode, reading.notes)
+
+
+def _probed(model: Any, front: Front, where: str) -> tuple[tuple[Any, list[Any]], tuple[Output, ...]]:
+    """The model called on raw pixels: its symbolic input and outputs, and what noise makes of each."""
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((_PROBES, *front.shape))
+    if len(front.shape) == 3:
+        drawn = rng.integers(0, 256, (_PROBES, *front.shape)).astype(np.float64)
     try:
-        reference = _wrap(model, chosen, shape, None, "float32", where)
-        single = _wrap(model, chosen, shape, 1, "float32", where)
-        pixels = _wrap(model, chosen, shape, 1, "uint8", where)
+        inputs, x = _inner(front, None, "float32")
+        symbolic = parts(model(x, training=False))
+        graph = keras.Model(inputs, [tensor for _, tensor in symbolic])
+        values, again = (_values(graph, drawn.astype(np.float32)) for _ in range(2))
     except UsageError:
         raise
     except Exception as error:  # whatever a stranger's call() raises
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(
-            f"cannot be called on (1, {', '.join(map(str, shape))}): {first[:200]}", where=where
-        ) from None
-    classes = int(single.outputs[0].shape[-1])
-    adopted = PixelModel(
-        reference=reference,
-        float32=single,
-        uint8=pixels,
-        shape=shape,
-        classes=classes,
-        scores="logits",
-        normalization=normalization,
-        color=chosen.color if chosen is not None else None,
-    )
-    return msgspec.structs.replace(adopted, scores=_scores(head(model), adopted, scores, where))
-
-
-def _shape(model: Any, size: tuple[int, int] | None, channels: int | None, where: str) -> Shape:
-    """`(H, W, C)` of the input."""
-    inputs = getattr(model, "inputs", None)
-    if inputs is not None and len(inputs) != 1:
-        names = ", ".join(t.name for t in inputs)
-        raise UsageError(f"has {len(inputs)} inputs ({names}), a classifier of frames has one", where=where)
-    known: tuple[int | None, ...]
-    if inputs is not None:
-        known = tuple(inputs[0].shape)
-    else:
-        built = (model.get_build_config() or {}).get("input_shape") if model.built else None
-        # A subclassed model remembers only the shape of its first call, which is as good as stated.
-        known = tuple(built) if built else (None, None, None, channels)
-    if len(known) != 4:
-        hint = "bedside exports classifiers of 2-D frames, (batch, height, width, channels)"
-        raise UsageError(
-            f"takes an input of rank {len(known)} {_tell(known)}, expected rank 4", where=where, hint=hint
-        )
-    _, height, width, depth = known
-    depth = depth or channels
-    if inputs is None and depth is None:
-        hint = "call it on one batch first, or give the size and the channels (--size and --color)"
-        raise UsageError("does not say which frames it takes", where=where, hint=hint)
-    if depth not in (1, 3):
-        hint = "channels come last and are 1 or 3; convert a channels-first model before exporting it"
-        raise UsageError(f"takes {depth} channels in {_tell(known)}, expected 1 or 3", where=where, hint=hint)
-    if channels is not None and channels != depth:
-        raise UsageError(
-            f"takes {depth} channels, {channels} were asked for", where=where, hint="leave --color out"
-        )
-    if size is not None:
-        if (width or size[0], height or size[1]) != size:
-            raise UsageError(
-                f"takes frames of {width}x{height}, --size says {size[0]}x{size[1]}",
-                where=where,
-                hint="leave --size out",
+        told = f"cannot be called on (1, {', '.join(map(str, front.inner))}): {_cause(error)}"
+        raise UsageError(told, where=where) from None
+    if not symbolic or len(symbolic) > _MOST_OUTPUTS:
+        raise UsageError(f"gives {len(symbolic)} outputs", where=where)
+    ends = endings(model)
+    found = []
+    for i, ((path, tensor), name) in enumerate(zip(symbolic, _names(model, symbolic), strict=True)):
+        shape = tuple(tensor.shape[1:])
+        if any(d is None for d in shape):
+            what = f"the output {name!r} has a dynamic shape {tell(shape)} for a fixed input"
+            raise UsageError(what, where=where, hint="a device needs fixed shapes: select outside the model")
+        if values[i].shape != (_PROBES, *shape):
+            what = (
+                f"the output {name!r} has the shape {tuple(values[i].shape)} for {_PROBES} frames, expected "
             )
-        width, height = size
-    if height is None or width is None:
-        hint = "a bundle has one size: give --size WIDTHxHEIGHT"
-        raise UsageError(f"takes frames of any size, {_tell(known)}", where=where, hint=hint)
-    return int(height), int(width), int(depth)
-
-
-def _decide(
-    given: Preprocessing | None, found: Leading | None, readable: bool, where: str
-) -> tuple[Preprocessing | None, str]:
-    """What is put in front of the model, and how that is told."""
-    if given is not None and given.name != "none":
-        if found is not None and found.plausible:
+            raise UsageError(f"{what}{(_PROBES, *shape)}", where=where, hint="keep the batch first")
+        if not np.isfinite(values[i]).all():
             raise UsageError(
-                f"begins with {found}; {given} on top of that would normalize twice",
-                where=where,
-                hint="leave the preprocessing out, the model brings its own",
+                "gives NaN or Inf on noise", where=where, hint="check the weights and the preprocessing"
             )
-        return given, f"given: {given}"
-    if given is not None:
-        return None, f"given: none, pixels 0..255 go in as they are{f' ({found})' if found else ''}"
-    if found is None:
-        what = "does not begin with Rescaling or Normalization"
-        if not readable:
-            what = "is a subclassed model: what it expects of pixels cannot be read from it"
-        raise UsageError(what, where=where, hint=f"say {_CHOICES}")
-    if not found.plausible:
-        raise UsageError(
-            f"begins with {found}, which is no range for 0..255", where=where, hint=f"say {_CHOICES}"
+        if not np.allclose(values[i], again[i], rtol=1e-3, atol=1e-4):
+            what = f"the output {name!r} differs when the same input comes again"
+            raise UsageError(what, where=where, hint="draw no random numbers outside training")
+        found.append(Output(i, name, shape, values[i], ends.get(path, UNKNOWN)))
+    return (inputs, [tensor for _, tensor in symbolic]), tuple(found)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what happened; Keras prints it in bold between where it was and with what."""
+    text = str(error)
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", text, re.DOTALL)
+    text = text if bold is None else bold.group(1).rsplit("Error encountered:", 1)[-1]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _names(model: Any, symbolic: list[tuple[str, Any]]) -> list[str]:
+    """The keys of a dict, else the names of the layers that give the outputs."""
+    paths = [path for path, _ in symbolic]
+    names = list(getattr(model, "output_names", None) or [])
+    keyed = any(not step.isdigit() for path in paths for step in path.split("/") if step)
+    return paths if keyed or len(names) != len(paths) else names
+
+
+def _values(graph: Any, inputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    out = graph(inputs, training=False)
+    return [np.asarray(keras.ops.convert_to_numpy(part), np.float32) for _, part in parts(out)]
+
+
+def _mapped(model: Any, reading: Reading, front: Front) -> tuple[Any, Reading]:
+    """The classifier with class activation maps as a second output, where it ends in the right way."""
+    replace = msgspec.structs.replace
+    try:
+        extended = with_maps(model)
+    except (AttributeError, TypeError, ValueError):
+        extended = None  # an architecture that cannot be taken apart
+    if extended is None or front.shape != front.inner:
+        note = (
+            "no class activation maps: the model does not end in global average pooling and one dense layer"
         )
-    return None, f"found in the model: {found}"
+        return model, replace(reading, notes=(*reading.notes, note))
+    part = Part("map", lambda tensors: tensors[1])
+    decode = replace(reading.decode, map=len(reading.parts))
+    return extended, replace(reading, decode=decode, parts=(*reading.parts, part))
 
 
-def _wrap(
-    model: Any, preprocessing: Preprocessing | None, shape: Shape, batch: int | None, dtype: str, where: str
-) -> Any:
-    # Fixed names: tensors in the converted files are called after them, and the same input gives the same
+def _inner(front: Front, batch: int | None, dtype: str) -> tuple[Any, Any]:
+    """The input of a graph, and what the model is called on."""
+    # A fixed name: tensors in the converted files are called after it, and the same input gives the same
     # bytes.
-    pixels = keras.Input(batch_shape=(batch, *shape), dtype=dtype, name="pixels")
-    x = keras.ops.cast(pixels, "float32") if dtype != "float32" else pixels
-    if preprocessing is not None:
-        scale, offset = preprocessing.arrays(shape[2])
+    name = "pixels" if len(front.shape) == 3 else "latent"
+    inputs = keras.Input(batch_shape=(batch, *front.shape), dtype=dtype, name=name)
+    x = keras.ops.cast(inputs, "float32") if dtype != "float32" else inputs
+    if front.preprocessing is not None:
+        scale, offset = front.preprocessing.arrays(front.shape[-1])
         if not np.all(scale == 1.0):
             x = x * scale
         if np.any(offset != 0.0):
             x = x + offset
-    return keras.Model(pixels, _single(model(x, training=False), where), name="bedside")
+    if front.inner != front.shape:
+        x = keras.ops.reshape(x, (-1 if batch is None else batch, *front.inner))
+    return inputs, x
 
 
-def _single(output: Any, where: str) -> Any:
-    """The one `(N, K)` output."""
-    parts = (
-        list(output.values())
-        if isinstance(output, dict)
-        else list(output)
-        if isinstance(output, list | tuple)
-        else [output]
-    )
-    if len(parts) != 1:
-        raise UsageError(
-            f"has {len(parts)} outputs, a classifier has one", where=where, hint="export one head"
-        )
-    shape = tuple(parts[0].shape)
-    if len(shape) != 2:
-        hint = "flatten or pool before the last layer; other tasks are not exported as classification"
-        raise UsageError(
-            f"gives an output {_tell(shape)}, classification needs (None, K)", where=where, hint=hint
-        )
-    if shape[1] is None or shape[1] < 2:
-        hint = "give a two-class model two outputs with softmax, so that every class has a score of its own"
-        raise UsageError(f"gives {shape[1]} output, classification needs at least 2", where=where, hint=hint)
-    return parts[0]
+def _graph(model: Any, front: Front, wanted: tuple[Part, ...], batch: int | None, dtype: str) -> Any:
+    """A functional model from pixels to the wanted outputs, a list in their order."""
+    inputs, x = _inner(front, batch, dtype)
+    return _finished(inputs, [tensor for _, tensor in parts(model(x, training=False))], wanted)
 
 
-def _scores(last: Head, model: PixelModel, given: Scores | None, where: str) -> Scores:
-    """What the outputs are: as read from the graph, checked against what comes out of it."""
-    noise = np.random.default_rng(0).integers(0, 256, (_PROBES, *model.shape), np.uint8)
-    rows = model.reference(noise.astype(np.float32), training=False)
-    out = np.asarray(keras.ops.convert_to_numpy(rows), np.float64)
-    if not np.isfinite(out).all():
-        raise UsageError(
-            "gives NaN or Inf on noise", where=where, hint="check the weights and the preprocessing"
-        )
-    distribution = bool(
-        out.min() >= -_SUM_TOLERANCE and np.abs(out.sum(axis=1) - 1.0).max() <= _SUM_TOLERANCE
-    )
-    if last == "sigmoid" and given is None:
-        hint = "end it with softmax, one output per class; several labels at once are not a classification"
-        raise UsageError(f"ends in a sigmoid over {model.classes} outputs", where=where, hint=hint)
-    says: Scores | None = given or {"softmax": "probabilities", "linear": "logits"}.get(last)  # type: ignore[assignment]
-    if says == "probabilities" and not distribution:
-        total = out.sum(axis=1)
-        raise UsageError(
-            f"gives 'probabilities' that sum to {total.min():.3g}..{total.max():.3g}, expected 1",
-            where=where,
-            hint="a softmax over the wrong axis, or logits: then say --scores logits",
-        )
-    if says is None:
-        if not distribution:
-            hint = "say --scores logits if softmax is to be applied to them"
-            raise UsageError(
-                "its outputs are neither a softmax nor linear, as far as can be read", where=where, hint=hint
-            )
-        says = "probabilities"
-    return says
-
-
-def _float_input(model: Any, where: str) -> Any:
-    """The same model with a float32 input: one that declares integers would truncate what comes before it."""
-    if not isinstance(model, keras.Model):
-        raise UsageError(f"is a {type(model).__name__}, not a Keras model", where=where)
-    policies = {layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype is not None}
-    if policies - {"float32"}:
-        hint = "set every layer's dtype_policy to float32, or save it and export the .keras file"
-        raise UsageError(
-            f"computes in {', '.join(sorted(policies - {'float32'}))}, expected float32",
-            where=where,
-            hint=hint,
-        )
-    inputs = getattr(model, "inputs", None)
-    if inputs is None or len(inputs) != 1 or inputs[0].dtype == "float32":
-        return model
-    try:
-        clone = keras.models.clone_model(
-            model, input_tensors=keras.Input(inputs[0].shape[1:], dtype="float32")
-        )
-        clone.set_weights(model.get_weights())
-    except (ValueError, TypeError, AttributeError) as error:
-        what = f"declares {inputs[0].dtype} pixels and cannot be rebuilt with float32: {error}"
-        raise UsageError(what, where=where, hint="declare the Input as float32") from None
-    return clone
-
-
-def _tell(shape: tuple[Any, ...]) -> str:
-    return f"({', '.join(str(d) for d in shape)})"
+def _finished(inputs: Any, tensors: list[Any], wanted: tuple[Part, ...]) -> Any:
+    """The functional model that ends in the wanted outputs, whatever type a stranger gives them."""
+    outputs = []
+    for part in wanted:
+        x = part.make(tensors)
+        x = x if x.dtype == "float32" else keras.ops.cast(x, "float32")
+        # Named, so that every converter can tell the outputs apart whatever it does to their order.
+        outputs.append(keras.layers.Identity(name=f"output_{part.name}")(x))
+    return keras.Model(inputs, outputs, name="bedside")

@@ -1,20 +1,19 @@
-"""What a Keras model does first and last: the normalization it begins with, and what its outputs are.
+"""What a Keras model does first: the normalization that it begins with.
 
-Only what can be read with certainty is said; everything else is `None` or `unknown`, and the caller asks.
+Only what can be read with certainty is said; everything else is None, and the caller asks. What it does last
+is read by `bedside.export.adopt.endings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from bedside.export.backend import keras
-
-Head = Literal["softmax", "linear", "sigmoid", "unknown"]
 
 #: Layers and operations that change the scale of pixels and nothing else.
 _NORMALIZING = frozenset(
@@ -26,13 +25,6 @@ _TRANSPARENT = frozenset(
         "InputLayer", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout",
         "AlphaDropout", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D", "GetItem", "Stack",
         "Concatenate", "Flip", "Cast", "MixUp", "CutMix", "RandAugment", "AugMix",
-    }
-)  # fmt: skip
-#: Layers and operations after the last activation that keep probabilities probabilities and logits logits.
-_TRAILING = frozenset(
-    {
-        "Dropout", "Identity", "Flatten", "Reshape", "Squeeze", "ExpandDims", "Cast",
-        "GlobalAveragePooling2D", "AveragePooling2D", "ActivityRegularization",
     }
 )  # fmt: skip
 
@@ -84,12 +76,12 @@ class _Node(msgspec.Struct, frozen=True):
     entry: str
 
 
-def leading(model: Any, shape: tuple[int, int, int]) -> Leading | None:
+def leading(model: Any, shape: tuple[int, ...]) -> Leading | None:
     """The normalization at the beginning of a model, found by running it on a black and a white frame.
 
     Args:
         model: A Keras model with one image input.
-        shape: `(H, W, C)` of a frame.
+        shape: Of a frame, without the batch.
 
     Returns:
         None where the model begins with something else, or cannot be looked into (subclassed models).
@@ -100,33 +92,6 @@ def leading(model: Any, shape: tuple[int, int, int]) -> Leading | None:
     except (AttributeError, TypeError, ValueError, KeyError):
         return None  # an architecture we cannot read: the caller asks for the preprocessing instead
     return Leading(names, float(values.min()), float(values.max())) if names else None
-
-
-def head(model: Any) -> Head:
-    """What the last activation of a model is.
-
-    Args:
-        model: A Keras model with one output.
-
-    Returns:
-        `softmax`, `linear` (logits), `sigmoid`, or `unknown` where it cannot be read.
-    """
-    nodes, name = _nodes(model)
-    table = {node.name: node for node in nodes}
-    while name in table:
-        node = table[name]
-        kind = type(node.op).__name__
-        activation = getattr(getattr(node.op, "activation", None), "__name__", None)
-        if kind == "Softmax" or activation == "softmax":
-            return "softmax"
-        if kind == "Sigmoid" or activation == "sigmoid":
-            return "sigmoid"
-        if activation == "linear" and kind != "Activation":
-            return "linear"
-        if not (kind in _TRAILING or activation == "linear") or len(node.feeds) != 1:
-            break
-        name = node.feeds[0]
-    return "unknown"
 
 
 def walk(model: Any) -> Iterator[Any]:
@@ -214,7 +179,7 @@ def _nodes(model: Any, path: str = "", source: str | None = None) -> tuple[list[
 
 
 def _entries(model: Any) -> Iterator[tuple[str, Any, tuple[str, ...], int]]:
-    """`(name, operation, names that feed it, calls)` of one model, in execution order."""
+    """`(call, operation, calls that feed it, how often it is called)` of one model, in execution order."""
     if isinstance(model, keras.Sequential):
         previous = "@input"
         yield previous, keras.layers.InputLayer((1,)), (), 1
@@ -229,16 +194,34 @@ def _entries(model: Any) -> Iterator[tuple[str, Any, tuple[str, ...], int]]:
     if "input_layers" not in config:
         return
     ops = {op.name: op for op in model.operations}
+    waiting: dict[str, tuple[str, tuple[str, ...], int]] = {}
     for entry in config["layers"]:
-        calls = entry["inbound_nodes"]
-        yield entry["name"], ops[entry["name"]], tuple(dict.fromkeys(_histories(calls))), max(1, len(calls))
+        calls, name = entry["inbound_nodes"], entry["name"]
+        for index, call in enumerate(calls or [None]):
+            waiting[_call(name, index)] = (name, tuple(dict.fromkeys(_histories(call))), max(1, len(calls)))
+    # Layers are listed by their first call: a layer used twice is fed by others that come after it.
+    done: set[str] = set()
+    while waiting:
+        ready = [call for call, (_, feeds, _) in waiting.items() if done.issuperset(feeds)]
+        for call in ready:
+            name, feeds, count = waiting.pop(call)
+            done.add(call)
+            yield call, ops[name], feeds, count
+        if not ready:
+            return
+
+
+def _call(name: str, index: int) -> str:
+    """A name for one call of a layer: the first has the layer's own."""
+    return f"{name}#{index}" if index else name
 
 
 def _histories(value: Any) -> Iterator[str]:
-    """Names in the `keras_history` of every tensor in a serialized call."""
+    """Calls in the `keras_history` of every tensor in a serialized call."""
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
-            yield str(value["config"]["keras_history"][0])
+            name, index, _ = value["config"]["keras_history"]
+            yield _call(str(name), int(index))
         else:
             for part in value.values():
                 yield from _histories(part)
@@ -253,7 +236,7 @@ def _output(model: Any, names: list[str]) -> str:
     value = model.get_config()["output_layers"]
     while isinstance(value, dict | list | tuple) and value:
         if isinstance(value, list | tuple) and isinstance(value[0], str):
-            return str(value[0])
+            return _call(value[0], int(value[1]))
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]
     return ""
 

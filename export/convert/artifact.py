@@ -7,15 +7,13 @@ import msgspec
 from bedside.runtime.bundle.manifest import Format, Precision, TensorSpec
 from bedside.runtime.errors import GateError
 
-#: Name of the one output, in the manifest and in ONNX files.
-OUTPUT = "scores"
-
 #: Of every variant that bedside makes: format and precision.
 KINDS: dict[str, tuple[Format, Precision]] = {
     "tflite-fp32": ("tflite", "fp32"),
     "tflite-fp16": ("tflite", "fp16"),
     "tflite-dynamic": ("tflite", "dynamic"),
     "tflite-int8": ("tflite", "int8"),
+    "tflite-int16x8": ("tflite", "int16x8"),
     "onnx-fp32": ("onnx", "fp32"),
     "onnx-int8": ("onnx", "int8"),
 }
@@ -34,7 +32,7 @@ class Artifact(msgspec.Struct, frozen=True):
         precision: Of its arithmetic.
         data: The file.
         inputs: Tensors as the device's engine reports them.
-        outputs: Tensors as the device's engine reports them.
+        outputs: Tensors as the device's engine reports them, in the order of `PixelModel.outputs`.
     """
 
     id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,17 +19,34 @@ ENOUGH = 100
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Frames for the quantizers.
+    """Samples for the quantizers.
 
     Attributes:
-        frames: `(N + 2, H, W, C) uint8`: N training frames, then a black and a white one.
+        frames: `(N + 2, H, W, C) uint8`: N frames, then a black and a white one; or `(N, D) float32` latents.
         samples: N.
         note: What a reader must know, empty where there is nothing.
     """
 
-    frames: npt.NDArray[np.uint8]
+    frames: npt.NDArray[Any]
     samples: int
     note: str = ""
+
+    @classmethod
+    def from_frames(cls, frames: npt.NDArray[np.uint8], note: str) -> Calibration:
+        """Frames that are at hand, for example drawn by a generator because patient images may not leave.
+
+        Args:
+            frames: `(N, H, W, C) uint8`, as the model takes them.
+            note: Where they come from.
+
+        Raises:
+            ValueError: They are no such array, or none.
+        """
+        if frames.ndim != 4 or frames.dtype != np.uint8 or not len(frames):
+            raise ValueError(
+                f"calibration frames are {frames.shape} {frames.dtype}, expected (N, H, W, C) uint8"
+            )
+        return cls(frames=with_extremes(frames), samples=len(frames), note=note)
 
 
 def calibrate(
@@ -57,6 +75,18 @@ def calibrate(
     if len(items) < ENOUGH:
         note = f"int8 calibration saw {len(items)} training frames; {ENOUGH} or more are recommended"
     return Calibration(frames=with_extremes(frames), samples=len(items), note=note)
+
+
+def calibration_latents(size: int, samples: int, seed: int) -> Calibration:
+    """Standard normal latents, as a generator gets them on the device; they have no black and no white.
+
+    Args:
+        size: D, numbers of a latent.
+        samples: N.
+        seed: Of the draw.
+    """
+    latents = np.random.default_rng(seed).standard_normal((samples, size), np.float32)
+    return Calibration(frames=latents, samples=samples)
 
 
 def draw(items: tuple[Item, ...], samples: int, seed: int) -> list[Item]:

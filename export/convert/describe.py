@@ -20,7 +20,8 @@ def describe(variant: str, data: bytes, spec: InputSpec) -> Artifact:
         spec: What the file must take.
 
     Raises:
-        ConversionError: The engine refuses the file, or it does not take uint8 pixels as they are.
+        ConversionError: The engine refuses the file, or it does not take uint8 pixels as they are (or, for a
+            latent, float32 numbers).
     """
     form, precision = KINDS[variant]
     try:
@@ -44,9 +45,10 @@ def check_input(variant: str, inputs: tuple[TensorSpec, ...], spec: InputSpec) -
     Raises:
         ConversionError: With what it takes, and what it should.
     """
-    if len(inputs) != 1 or inputs[0].shape != spec.shape or inputs[0].dtype != "uint8":
+    dtype = "uint8" if spec.latent is None else "float32"
+    if len(inputs) != 1 or inputs[0].shape != spec.shape or inputs[0].dtype != dtype:
         told = ", ".join(f"{list(t.shape)} {t.dtype}" for t in inputs)
-        raise ConversionError(f"takes {told}, expected {list(spec.shape)} uint8", where=variant)
+        raise ConversionError(f"takes {told}, expected {list(spec.shape)} {dtype}", where=variant)
     quantization = inputs[0].quantization
     if quantization is not None and quantization != _PIXELS:
         raise ConversionError(

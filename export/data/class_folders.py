@@ -1,4 +1,4 @@
-"""Class folders: `root/CLASS/...` or `root/{train,val,test}/CLASS/...`, of images or of DICOM objects."""
+"""Class folders: `root/CLASS/...` or `root/{train,val,test}/CLASS/...`, of images, videos or DICOM objects."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import msgspec
 from bedside.export.data.files import (
     digests,
     existing_folder,
-    group_of,
+    group_note,
     image_loader,
     is_dicom_object,
     is_image,
+    path_group,
     visible_files,
     visible_folders,
 )
-from bedside.export.data.splitting import DRAWN, Fractions, make_data
-from bedside.export.data.types import SPLITS, ClassificationData, Item, Progress, SplitName
-from bedside.export.recipe import ClassFoldersData
+from bedside.export.data.recipe import ClassFoldersData
+from bedside.export.data.splitting import to_draw
+from bedside.export.data.types import Found, Item, Progress, SplitName
 from bedside.runtime.errors import RecipeError
 
 Wanted = Callable[[Path], bool]
@@ -31,6 +32,7 @@ _SPLIT_FOLDERS: dict[str, SplitName] = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "calibration": "calibration",
     "test": "holdout",
     "testing": "holdout",
     "holdout": "holdout",
@@ -71,50 +73,41 @@ class ClassTree(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
 
 
-def load_class_folders(
-    recipe: ClassFoldersData, *, seed: int, root: Path | None, progress: Progress | None = None
-) -> ClassificationData:
+def find_class_folders(
+    recipe: ClassFoldersData, *, root: Path | None, progress: Progress | None = None
+) -> Found:
     """Images in class folders.
 
     Raises:
         RecipeError: See `bedside.export.data.loading.load_data`.
     """
     folder = existing_folder(root, recipe.path)
-    tree = find_classes(folder, recipe.labels, is_image, "images")
+    tree = find_classes(folder, recipe.labels, is_image, "images", recipe.calibration)
     checksums = digests([f.path for f in tree.files], progress)
-    by_folder = recipe.group is None and any("/" in f.below for f in tree.files)
-    items = []
-    for file, checksum in zip(tree.files, checksums, strict=True):
-        own = file.below.split("/")[0] if "/" in file.below else checksum
-        items.append(
-            Item(
-                key=file.key,
-                label=file.label,
-                group=group_of(recipe.group, file.below, own),
-                load=image_loader(file.path),
-                sha256=checksum,
-                split=file.split,
-            )
+    items = [
+        Item(
+            key=file.key,
+            label=file.label,
+            group=path_group(recipe.group, file.below, checksum),
+            load=image_loader(file.path),
+            sha256=checksum,
+            split=file.split,
         )
-    how = (
-        f"groups: the match of {recipe.group!r} in the path"
-        if recipe.group is not None
-        else "groups: the first folder below the class"
-        if by_folder
-        else "groups: none known, every picture by itself; frames of one patient may be in two splits"
-    )
-    return make_data(
-        items,
-        tree.labels,
-        fractions=Fractions(recipe.holdout, recipe.validation),
-        seed=seed,
+        for file, checksum in zip(tree.files, checksums, strict=True)
+    ]
+    how = group_note(recipe.group, [file.below for file in tree.files], " below the class")
+    return Found(
+        labels=tree.labels,
+        items=tuple(items),
         draw=tree.draw,
         sources=recipe.sources,
         notes=(how, *tree.notes),
     )
 
 
-def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kind: str) -> ClassTree:
+def find_classes(
+    folder: Path, labels: Sequence[str] | None, wanted: Wanted, kind: str, calibration: float = 0.0
+) -> ClassTree:
     """Find class folders, and split folders above them where there are.
 
     Args:
@@ -122,6 +115,7 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
         labels: Order of the classes; None: sorted by name.
         wanted: Which files count.
         kind: What they are, for errors.
+        calibration: Share that the calibration split is to have where it has no folder.
 
     Raises:
         RecipeError: Fewer than two classes, a class without files, or a folder that `labels` does not name.
@@ -133,9 +127,9 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
         twice = [top.name for top, split in roots if [s for _, s in roots].count(split) > 1]
         if twice:
             raise RecipeError(f"folders {', '.join(twice)} are the same split", where=str(folder))
-        missing: tuple[SplitName, ...] = tuple(s for s in SPLITS if s not in [split for _, split in roots])
+        draw = to_draw([split for _, split in roots if split is not None], calibration)
     else:
-        roots, missing = [(folder, None)], DRAWN
+        roots, draw = [(folder, None)], to_draw((), calibration)
     found = sorted({child.name for top, _ in roots for child in visible_folders(top)})
     order = _order(found, labels, folder, kind, wanted)
     files, strays = [], 0
@@ -150,7 +144,7 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
             kept = _kept(listed, wanted, kind, name, below)
             strays += len(listed) - len(kept)
             # Of a split that has to be drawn, the training folder's files are free to go there.
-            own = None if split == "train" and missing else split
+            own = None if split == "train" and draw else split
             files += [
                 ClassFile(
                     path, path.relative_to(folder).as_posix(), path.relative_to(below).as_posix(), label, own
@@ -158,7 +152,6 @@ def find_classes(folder: Path, labels: Sequence[str] | None, wanted: Wanted, kin
                 for path in kept
             ]
     notes = (f"{strays} files in class folders are no {kind} and were left aside",) if strays else ()
-    draw = tuple(split for split in DRAWN if split in missing)
     return ClassTree(order, tuple(files), draw, notes)
 
 

@@ -18,9 +18,9 @@ from bedside.export.data.files import (
     is_dicom_object,
     is_image,
 )
-from bedside.export.data.splitting import Fractions, make_data
-from bedside.export.data.types import ClassificationData, Item, Progress
-from bedside.export.recipe import CollectionData, CollectionItem
+from bedside.export.data.recipe import CollectionData, CollectionItem
+from bedside.export.data.splitting import to_draw
+from bedside.export.data.types import Found, Item, Progress
 from bedside.runtime.errors import RecipeError
 
 
@@ -38,9 +38,9 @@ class _Match(msgspec.Struct, frozen=True):
     key: str
 
 
-def load_collection(
+def find_collection(
     recipe: CollectionData, *, seed: int, root: Path | None, progress: Progress | None = None
-) -> ClassificationData:
+) -> Found:
     """Files and drawn frames by entry. Drawn frames need no folder.
 
     Raises:
@@ -77,13 +77,12 @@ def load_collection(
             items += frame_items(match.path, match.key, label, group, checksum, count, entry.split)
         else:
             items.append(Item(match.key, label, group, image_loader(match.path), checksum, entry.split))
-    return make_data(
-        items,
-        recipe.labels,
-        fractions=Fractions(recipe.holdout, recipe.validation),
-        seed=seed,
+    return Found(
+        labels=recipe.labels,
+        items=tuple(items),
+        draw=to_draw((), recipe.calibration),
         sources=(*recipe.sources, SOURCE) if drawn else recipe.sources,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

@@ -10,24 +10,23 @@ from pathlib import Path
 
 from bedside.export.data.class_folders import find_classes
 from bedside.export.data.files import digests, existing_folder, is_dicom_object
-from bedside.export.data.splitting import Fractions, make_data
-from bedside.export.data.types import ClassificationData, Item, Progress, SplitName
-from bedside.export.recipe import DicomFoldersData
+from bedside.export.data.recipe import DicomFoldersData
+from bedside.export.data.types import Found, Item, Progress, SplitName
 from bedside.runtime.dicom import open_dicom
 from bedside.runtime.errors import BedsideError, RecipeError
 from bedside.runtime.frame import Color, Pixels
 
 
-def load_dicom_folders(
-    recipe: DicomFoldersData, *, seed: int, root: Path | None, progress: Progress | None = None
-) -> ClassificationData:
+def find_dicom_folders(
+    recipe: DicomFoldersData, *, root: Path | None, progress: Progress | None = None
+) -> Found:
     """Frames of DICOM objects in class folders.
 
     Raises:
         RecipeError: See `bedside.export.data.loading.load_data`.
     """
     folder = existing_folder(root, recipe.path)
-    tree = find_classes(folder, recipe.labels, is_dicom_object, "DICOM objects")
+    tree = find_classes(folder, recipe.labels, is_dicom_object, "DICOM objects", recipe.calibration)
     paths = [file.path for file in tree.files]
     checksums = digests(paths, progress)
     counts = frame_counts(paths)
@@ -48,11 +47,9 @@ def load_dicom_folders(
         how = f"groups: PatientID, or the object for {without_patient} of {len(paths)} that have none"
     else:
         how = "groups: PatientID"
-    return make_data(
-        items,
-        tree.labels,
-        fractions=Fractions(recipe.holdout, recipe.validation),
-        seed=seed,
+    return Found(
+        labels=tree.labels,
+        items=tuple(items),
         draw=tree.draw,
         sources=recipe.sources,
         notes=(how, *tree.notes),

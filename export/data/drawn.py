@@ -11,9 +11,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from bedside.export.data.splitting import Fractions, make_data
-from bedside.export.data.types import ClassificationData, Item, SplitName
-from bedside.export.recipe import SyntheticData
+from bedside.export.data import textures
+from bedside.export.data.drawn_scenes import scene_items, scene_labels
+from bedside.export.data.recipe import SyntheticData
+from bedside.export.data.splitting import to_draw
+from bedside.export.data.types import Found, Item, SplitName
 from bedside.runtime.bundle.manifest import DataSource
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.synthetic import (
@@ -117,24 +119,41 @@ def drawn_items(
     return items
 
 
-def load_synthetic(recipe: SyntheticData, *, seed: int) -> ClassificationData:
-    """A set that needs no files: plain tissue, a cyst, a mass; see `bedside.runtime.synthetic.classes`."""
+def find_synthetic(recipe: SyntheticData, *, seed: int) -> Found:
+    """A set that needs no files."""
     size = (recipe.width, recipe.height)
-    first = (seed + 1) * _SEEDS
-    items = [
-        _item(
-            f"{name}/{number:06d}", label, f"{name}-{number}", partial(_sample, first + number, label, size)
-        )
-        for label, name in enumerate(LABELS)
-        for number in range(recipe.samples)
-    ]
-    return make_data(
-        items,
-        LABELS,
-        fractions=Fractions(recipe.holdout, recipe.validation),
-        seed=seed,
+    note = "every frame is drawn from a scene of its own"
+    if recipe.content == "classes":
+        first = (seed + 1) * _SEEDS
+        labels: tuple[str, ...] = LABELS
+        items = [
+            _item(
+                f"{name}/{number:06d}",
+                label,
+                f"{name}-{number}",
+                partial(_sample, first + number, label, size),
+            )
+            for label, name in enumerate(LABELS)
+            for number in range(recipe.samples)
+        ]
+    elif recipe.content == "classes-hard":
+        labels = textures.LABELS
+        items = [
+            _item(key, label, key, partial(textures.draw_texture, seed, number, label, size))
+            for label in range(textures.CLASSES)
+            for number, key in ((n, f"texture-{label}/{n:06d}") for n in range(recipe.samples))
+        ]
+    else:
+        labels, items = scene_labels(recipe), scene_items(recipe, seed)
+        if recipe.content != "despeckle":
+            note = "every two frames are drawn from a scene of their own"
+    return Found(
+        labels=labels,
+        items=tuple(items),
+        draw=to_draw((), recipe.calibration),
+        labelled=recipe.content in ("classes", "classes-hard"),
         sources=(*recipe.sources, SOURCE),
-        notes=("every frame is drawn from a scene of its own",),
+        notes=(note,),
     )
 
 
@@ -150,4 +169,5 @@ def _item(
     split: SplitName | None = None,
 ) -> Item:
     """What is drawn follows from group and key, so their digest stands for the content."""
-    return Item(key, label, group, load, hashlib.sha256(f"drawn {group} {key}".encode()).hexdigest(), split)
+    checksum = hashlib.sha256(f"drawn {group} {key}".encode()).hexdigest()
+    return Item(key, label, group, load, checksum, split, drawn=True)

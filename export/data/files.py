@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bedside.export.data.types import Loader, Progress
 from bedside.runtime.dicom import is_dicom
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.frame import Color, Pixels
+from bedside.runtime.opencv import quiet_opencv
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
@@ -117,7 +118,8 @@ def read_image(path: Path) -> tuple[Pixels, Color]:
     except OSError as error:
         raise RecipeError(f"{error.strerror}", where=str(path)) from None
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        with quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -159,6 +161,30 @@ def group_of(pattern: str | None, relative: str, fallback: str) -> str:
             hint="every file needs a group; widen the pattern",
         )
     return (match.group(1) if match.re.groups else match.group(0)) or match.group(0)
+
+
+def path_group(pattern: str | None, relative: str, fallback: str) -> str:
+    """The group of a file: what the pattern finds in its path, else its first folder, else `fallback`.
+
+    Raises:
+        RecipeError: The pattern does not match.
+    """
+    return group_of(pattern, relative, relative.split("/")[0] if "/" in relative else fallback)
+
+
+def group_note(pattern: str | None, keys: Iterable[str], above: str = "") -> str:
+    """How `path_group` found the groups of these files, for the report.
+
+    Args:
+        pattern: As in `path_group`.
+        keys: Their paths.
+        above: What their paths start below.
+    """
+    if pattern is not None:
+        return f"groups: the match of {pattern!r} in the path"
+    if any("/" in key for key in keys):
+        return f"groups: the first folder{above}"
+    return "groups: none known, every picture by itself; frames of one patient may be in two splits"
 
 
 def is_image(path: Path) -> bool:

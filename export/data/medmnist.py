@@ -1,7 +1,6 @@
 """An `.npz` in MedMNIST's layout: `{train,val,test}_images` and `{train,val,test}_labels`.
 
-Layout: MedMNIST v2 (Yang et al., Scientific Data 2023), `(N, S, S) uint8` grey or `(N, S, S, 3) uint8` RGB,
-    labels
+Layout: MedMNIST v2 (Yang et al., Scientific Data 2023), `(N, S, S) uint8` grey or `(N, S, S, 3) uint8` RGB, labels
 `(N, 1)` integers. Its `test` split is the holdout.
 """
 
@@ -19,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.data.files import resolve
-from bedside.export.data.splitting import DRAWN, Fractions, make_data
-from bedside.export.data.types import ClassificationData, Item, Progress, SplitName
-from bedside.export.recipe import MedMnistData
+from bedside.export.data.recipe import MedMnistData
+from bedside.export.data.splitting import to_draw
+from bedside.export.data.types import Found, Item, Progress, SplitName
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.frame import Color, Pixels
 
@@ -38,13 +37,11 @@ class _Part(msgspec.Struct, frozen=True):
     digests: list[str]
 
 
-def load_medmnist(
-    recipe: MedMnistData, *, seed: int, root: Path | None, progress: Progress | None = None
-) -> ClassificationData:
+def find_medmnist(recipe: MedMnistData, *, root: Path | None, progress: Progress | None = None) -> Found:
     """Frames of an `.npz`. A split that the file lacks is drawn from its training split.
 
     Published sets hold a few identical pictures in two splits. Those are taken out of training (or
-    validation), never out of the holdout, and counted in the notes.
+    validation), never out of the holdout, and counted in the notes; near-duplicates likewise.
 
     Raises:
         RecipeError: See `bedside.export.data.loading.load_data`.
@@ -63,7 +60,7 @@ def load_medmnist(
             f"labels go up to {classes - 1}, data.labels names {len(labels)} classes", where=str(file)
         )
     present = {part.split for part in parts}
-    draw = [split for split in DRAWN if split not in present]
+    draw = to_draw(present, recipe.calibration)
     items: list[Item] = []
     seen: dict[str, SplitName] = {}
     dropped = 0
@@ -90,14 +87,13 @@ def load_medmnist(
         notes.append(
             f"{dropped} pictures left out of training or validation: identical ones are in a later split"
         )
-    return make_data(
-        items,
-        labels,
-        fractions=Fractions(recipe.holdout, recipe.validation),
-        seed=seed,
+    return Found(
+        labels=labels,
+        items=tuple(items),
         draw=draw,
+        prune=True,
         sources=recipe.sources,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

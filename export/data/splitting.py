@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from bedside.export.data.types import SPLITS, ClassificationData, Item, Split, SplitName
-from bedside.runtime.bundle.manifest import DataSource
+from bedside.export.data.folds import Fold, deal
+from bedside.export.data.groups import joined
+from bedside.export.data.types import SPLITS, DataSet, Found, Item, Split, SplitName
 from bedside.runtime.errors import RecipeError
 
 #: Splits that items can be drawn into, in the order in which they choose.
-DRAWN: tuple[SplitName, ...] = ("holdout", "validation")
+DRAWN: tuple[SplitName, ...] = ("holdout", "validation", "calibration")
 
 
 class Fractions(msgspec.Struct, frozen=True):
@@ -30,68 +31,107 @@ class Fractions(msgspec.Struct, frozen=True):
 
     holdout: float
     validation: float
+    calibration: float = 0.0
 
     def of(self, split: SplitName) -> float:
         """The share of one split."""
-        if split == "train":
-            return 1.0 - self.holdout - self.validation
-        return self.holdout if split == "holdout" else self.validation
+        shares = {"holdout": self.holdout, "validation": self.validation, "calibration": self.calibration}
+        return shares.get(split, 1.0 - sum(shares.values()))
 
 
-def make_data(
-    items: Iterable[Item],
-    labels: Sequence[str],
-    *,
-    fractions: Fractions,
-    seed: int,
-    draw: Sequence[SplitName] = DRAWN,
-    sources: Sequence[DataSource] = (),
-    notes: Sequence[str] = (),
-) -> ClassificationData:
-    """Split items that have no split yet, and check what must hold of the three.
+def to_draw(present: Collection[SplitName], calibration: float) -> tuple[SplitName, ...]:
+    """Which splits have to be drawn: those that the data does not fix; calibration where a share is wanted."""
+    return tuple(s for s in DRAWN if s not in present and (s != "calibration" or calibration > 0))
+
+
+def make_data(found: Found, *, fractions: Fractions, seed: int, fold: Fold | None = None) -> DataSet:
+    """Split items that have no split yet, and check what must hold of all splits.
 
     Args:
-        items: Of all classes; those with `split` set stay there, and take their group along.
-        labels: Class names.
+        found: What an adapter found; items with `split` set stay there, and take their group along.
         fractions: Wanted shares, per class.
         seed: Of the order in which groups are drawn.
-        draw: Splits that may be drawn into; the rest goes to `train`.
-        sources: Handed on.
-        notes: Handed on, ours added.
+        fold: The holdout is this fold, and `fractions.holdout` is not used.
 
     Raises:
-        RecipeError: A group or a content is fixed in two splits, a key appears twice, or a class is missing
-            from a split.
+        RecipeError: A group or a content is fixed in two splits, a key appears twice, a class is missing from a
+            split, or folds are wanted of data that fixes its splits.
     """
-    ordered = sorted(items, key=lambda item: item.key)
+    ordered = sorted(found.items, key=lambda item: item.key)
     _check_keys(ordered)
-    merged, joined = _join_by_content(ordered)
+    merged, notes = _join_by_content(ordered)
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in merged:
         groups[item.group].append(item)
     assigned = _fixed(groups)
-    _draw(groups, assigned, len(labels), fractions, seed, draw)
+    draw = found.draw
+    if fold is not None:
+        _deal_holdout(groups, assigned, found.draw, fold)
+        draw = tuple(split for split in found.draw if split != "holdout")
+        notes.append(f"the holdout is fold {fold.index + 1} of {fold.count}, dealt by content")
+    classes = len(found.labels) if found.labelled else 1
+    _draw(groups, assigned, classes, fractions, seed, draw)
     parts: dict[SplitName, list[Item]] = {name: [] for name in SPLITS}
     for item in merged:
         parts[assigned[item.group]].append(item)
     splits = {name: make_split(name, part) for name, part in parts.items()}
-    _check_classes(splits, groups, labels)
+    needed = [s for s in splits.values() if s.name != "calibration" or s.items or "calibration" in draw]
+    if found.labelled:
+        _check_classes(needed, groups, found.labels)
+    else:
+        _check_filled(needed, len(groups))
     _check_leaks(splits)
-    return ClassificationData(
-        labels=tuple(labels),
+    return DataSet(
+        labels=found.labels,
         train=splits["train"],
         validation=splits["validation"],
+        calibration=splits["calibration"],
         holdout=splits["holdout"],
-        sources=tuple(sources),
-        notes=(*notes, *joined),
+        sources=found.sources,
+        notes=(*found.notes, *notes),
     )
 
 
+def leak(a: Item, b: Item, split_a: str, split_b: str, what: str = "have identical content") -> RecipeError:
+    """What is said of two items that must not be in two splits."""
+    return RecipeError(
+        f"{a.key} ({split_a}) and {b.key} ({split_b}) {what}",
+        where="data",
+        hint="what the model has seen says nothing about it; remove one of them",
+    )
+
+
+def _deal_holdout(
+    groups: Mapping[str, Sequence[Item]],
+    assigned: dict[str, SplitName],
+    draw: Sequence[SplitName],
+    fold: Fold,
+) -> None:
+    """Assign the groups of the fold to the holdout, in place; what is pinned to training stays there."""
+    fixed = [group for group, split in assigned.items() if split != "train"]
+    if fixed or "holdout" not in draw or "validation" not in draw:
+        raise RecipeError(
+            "folds cannot be dealt: the data has splits of its own",
+            where="data",
+            hint="use its holdout, or give the files without split folders",
+        )
+    free = {group: members for group, members in groups.items() if group not in assigned}
+    if len(free) < fold.count:
+        raise RecipeError(f"{len(free)} groups cannot be dealt into {fold.count} folds", where="data")
+    for group, index in deal(free, fold.count).items():
+        if index == fold.index:
+            assigned[group] = "holdout"
+
+
 def make_split(name: SplitName, items: Sequence[Item]) -> Split:
-    """A split with its digest: sha256 over `key NUL label NUL content-digest LF` of every item, in order."""
+    """A split with its digest.
+
+    It is sha256 over `key NUL label NUL content-digest [NUL target-digest] LF` of every item, in order.
+    """
     digest = hashlib.sha256()
     for item in items:
-        digest.update(f"{item.key}\0{item.label}\0{item.sha256}\n".encode())
+        target = f"\0{item.target_sha256}" if item.target_sha256 else ""
+        digest.update(f"{item.key}\0{item.label}\0{item.sha256}{target}\n".encode())
     return Split(name, tuple(items), digest.hexdigest(), len({item.group for item in items}))
 
 
@@ -107,32 +147,23 @@ def _check_keys(items: Sequence[Item]) -> None:
 
 def _join_by_content(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
     """Make one group of groups that share a content; fixed splits are left for `_fixed` to judge."""
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        parent.setdefault(group, group)
-        while parent[group] != group:
-            parent[group] = parent[parent[group]]
-            group = parent[group]
-        return group
-
-    first: dict[str, Item] = {}
-    joined = twofold = 0
-    for item in items:
-        twin = first.setdefault(item.sha256, item)
+    first: dict[str, int] = {}
+    pairs: list[tuple[int, int]] = []
+    twofold = 0
+    for index, item in enumerate(items):
+        at = first.setdefault(item.sha256, index)
+        twin = items[at]
         if twin.split is not None and item.split is not None and twin.split != item.split:
-            raise _leak(twin, item, twin.split, item.split)
-        a, b = root(twin.group), root(item.group)
-        if a != b:
-            joined += 1
-            parent[max(a, b)] = min(a, b)
+            raise leak(twin, item, twin.split, item.split)
+        pairs.append((at, index))
         twofold += twin.label != item.label
+    together, fewer = joined(items, pairs)
     notes = []
-    if joined:
-        notes.append(f"{joined} groups were joined with another because they share identical frames")
+    if fewer:
+        notes.append(f"{fewer} groups were joined with another because they share identical frames")
     if twofold:
         notes.append(f"{twofold} frames are identical to a frame with another label")
-    return [msgspec.structs.replace(item, group=root(item.group)) for item in items], notes
+    return together, notes
 
 
 def _fixed(groups: dict[str, list[Item]]) -> dict[str, SplitName]:
@@ -227,13 +258,13 @@ def _pick(
 
 
 def _check_classes(
-    splits: dict[SplitName, Split], groups: dict[str, list[Item]], labels: Sequence[str]
+    splits: Sequence[Split], groups: Mapping[str, Sequence[Item]], labels: Sequence[str]
 ) -> None:
     for index, label in enumerate(labels):
         of_class = sum(any(item.label == index for item in members) for members in groups.values())
         if of_class == 0:
             raise RecipeError(f"class {label!r} has no samples", where="data")
-        for split in splits.values():
+        for split in splits:
             if not any(item.label == index for item in split.items):
                 raise RecipeError(
                     f"class {label!r} has no samples in the {split.name} split",
@@ -243,18 +274,21 @@ def _check_classes(
                 )
 
 
-def _check_leaks(splits: dict[SplitName, Split]) -> None:
+def _check_filled(splits: Sequence[Split], groups: int) -> None:
+    for split in splits:
+        if not split.items:
+            raise RecipeError(
+                f"there are no samples in the {split.name} split",
+                where="data",
+                hint=f"there are {groups} group{'s' * (groups != 1)}, and every split needs one: "
+                "more data, or a finer data.group where frames really are independent",
+            )
+
+
+def _check_leaks(splits: Mapping[SplitName, Split]) -> None:
     seen: dict[str, tuple[SplitName, Item]] = {}
     for name, split in splits.items():
         for item in split.items:
             other, twin = seen.setdefault(item.sha256, (name, item))
             if other != name:
-                raise _leak(twin, item, other, name)
-
-
-def _leak(a: Item, b: Item, split_a: str, split_b: str) -> RecipeError:
-    return RecipeError(
-        f"{a.key} ({split_a}) and {b.key} ({split_b}) have identical content",
-        where="data",
-        hint="what the model has seen says nothing about it; remove one of them",
-    )
+                raise leak(twin, item, other, name)

@@ -2,153 +2,120 @@
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from bedside.export.adopt.pixel_model import BATCH, PixelModel
 from bedside.export.convert.artifact import Artifact
 from bedside.export.data.types import Progress
+from bedside.export.gates.marks import Marks, Measured
+from bedside.export.tasks.protocol import Row, Samples, TaskKit, read_all
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import ClassificationDecode, ClassMetric, Evaluation
+from bedside.runtime.bundle.decode import Decode
+from bedside.runtime.bundle.manifest import InputSpec
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import SessionOptions
-from bedside.runtime.tasks import make_task
+from bedside.runtime.errors import GateError
+from bedside.runtime.golden import relative_error
+from bedside.runtime.tasks import dequantize
 
-Scores = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
-
-#: Two-sided 95 % of the standard normal distribution.
-_Z95 = 1.959963984540054
+#: Frames whose raw outputs are kept, to be compared number by number. Decisions are compared on all.
+_PROBES = 32
 
 
 class Holdout(msgspec.Struct, frozen=True):
     """The holdout as every model saw it.
 
     Attributes:
-        pixels: `(N, H, W, C) uint8`, from the device's own preprocessing.
-        truth: `(N,) int64` labels.
-        reference: `(N, K) float32` probabilities of the Keras model.
+        kit: Of the task.
+        decode: How outputs are read.
+        spec: Of the input.
+        samples: Frames and truth.
+        rows: What Keras says of every frame.
+        marks: Keras against the truth.
+        probes: Raw outputs of Keras for the first few frames.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    truth: Labels
-    reference: Scores
-
-
-class Marks(msgspec.Struct, frozen=True):
-    """Decisions against the truth.
-
-    Attributes:
-        labels: Class names.
-        confusion: Counts, rows are the truth, columns the decision.
-    """
-
-    labels: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
-
-    @property
-    def samples(self) -> int:
-        """How many were judged."""
-        return sum(map(sum, self.confusion))
-
-    @property
-    def correct(self) -> int:
-        """How many were right."""
-        return sum(row[i] for i, row in enumerate(self.confusion))
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction that was right."""
-        return self.correct / self.samples
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy, see `wilson`."""
-        return wilson(self.correct, self.samples)
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Samples per class."""
-        return tuple(sum(row) for row in self.confusion)
-
-    @property
-    def recalls(self) -> tuple[float | None, ...]:
-        """Fraction of every class that was right; None where the holdout has none of it."""
-        return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion))
-
-    @property
-    def worst(self) -> tuple[str, float]:
-        """The class with the lowest recall, and that recall."""
-        known = [(recall, i) for i, recall in enumerate(self.recalls) if recall is not None]
-        recall, index = min(known)
-        return self.labels[index], recall
-
-    @property
-    def majority(self) -> float:
-        """Accuracy of always saying the most frequent class."""
-        return max(self.counts) / self.samples
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """One variant on the holdout, on one engine of this host.
-
-    Attributes:
-        marks: Against the truth.
-        agreement: Fraction of samples with the same decision as Keras.
-        difference: Largest absolute difference of a probability from Keras'.
-        engine: Engine and version, for example `litert 2.3.0`.
-        invoke_ms: Median time of an invocation, one thread, in ms.
-    """
-
+    kit: TaskKit
+    decode: Decode
+    spec: InputSpec
+    samples: Samples
+    rows: tuple[Row, ...]
     marks: Marks
-    agreement: float
-    difference: float
-    engine: str
-    invoke_ms: float
+    probes: tuple[npt.NDArray[np.float32], ...]
 
 
-def mark(scores: Scores, truth: Labels, labels: tuple[str, ...]) -> Marks:
-    """Count decisions.
+def keras_rows(
+    model: PixelModel,
+    kit: TaskKit,
+    decode: Decode,
+    spec: InputSpec,
+    samples: Samples,
+    progress: Progress | None = None,
+) -> tuple[list[Row], tuple[npt.NDArray[np.float32], ...]]:
+    """What the Keras model says of every frame, read by the device's decoder.
 
-    Args:
-        scores: `(N, K)`; the decision is the highest, the first of equals, as `task.decode` has it.
-        truth: `(N,)`.
-        labels: K names.
+    Returns:
+        The rows, and the raw outputs of the first few frames.
+
+    Raises:
+        GateError: It gives NaN or Inf.
     """
-    confusion = np.zeros((len(labels), len(labels)), np.int64)
-    np.add.at(confusion, (truth, scores.argmax(axis=1)), 1)
-    return Marks(labels=labels, confusion=tuple(tuple(int(n) for n in row) for row in confusion))
+    reader = kit.reader(decode, spec)
+    rows: list[Row] = []
+    probes: list[tuple[npt.NDArray[np.float32], ...]] = []
+    total = len(samples.inputs)
+    for start in range(0, total, BATCH):
+        batch = samples.inputs[start : start + BATCH]
+        outputs = model.predict(batch)
+        if not all(np.isfinite(o).all() for o in outputs):
+            raise GateError("the Keras model gives NaN or Inf", where="gate", hint="check its weights")
+        rows += read_all(reader, model.outputs, outputs, batch)
+        if start < _PROBES:
+            probes.append(outputs)
+        if progress is not None:
+            progress(min(start + BATCH, total), total)
+    kept = tuple(np.concatenate(column)[:_PROBES] for column in zip(*probes, strict=True))
+    return rows, kept
 
 
-def wilson(correct: int, samples: int) -> tuple[float, float]:
-    """95 % score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    p, n, z2 = correct / samples, samples, _Z95 * _Z95
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def evaluate_keras(
+    model: PixelModel,
+    kit: TaskKit,
+    decode: Decode,
+    spec: InputSpec,
+    samples: Samples,
+    progress: Progress | None = None,
+) -> Holdout:
+    """The reference: Keras fp32 on the very tensors that the device makes.
+
+    Raises:
+        GateError: Keras gives NaN or Inf.
+    """
+    rows, probes = keras_rows(model, kit, decode, spec, samples, progress)
+    return Holdout(kit, decode, spec, samples, tuple(rows), kit.mark(rows, samples), probes)
 
 
 def run(
     artifact: Artifact,
-    decode: ClassificationDecode,
-    pixels: npt.NDArray[np.uint8],
+    holdout: Holdout,
+    samples: Samples,
     progress: Progress | None = None,
     clock: Clock | None = None,
-) -> tuple[Scores, float, str]:
-    """Scores of a variant for preprocessed frames, through the engine of its format and `task.dense`.
+) -> tuple[list[Row], tuple[npt.NDArray[np.float32], ...], float, str]:
+    """A variant over frames, through the engine of its format and the device's decoder.
 
     Args:
         artifact: The variant.
-        decode: How its output is read.
-        pixels: `(N, H, W, C) uint8`, from the device's own preprocessing.
+        holdout: Says how outputs are read.
+        samples: Frames.
         progress: Called after every frame.
         clock: For the timing.
 
     Returns:
-        `(N, K) float32` probabilities, the median time of an invocation in ms, and the engine with its
-        version.
+        The rows, the raw outputs of the first few frames, the median time of an invocation in ms, and the
+        engine with its version.
 
     Raises:
         EngineError: The engine fails, or gives NaN or Inf.
@@ -156,21 +123,26 @@ def run(
     clock = clock or MonotonicClock()
     engine = engines.preference(artifact.format)[0]
     session = engines.compile_model(engine, artifact.data, artifact.format, SessionOptions(threads=1))
-    task = make_task(decode)
-    rows = np.empty((len(pixels), len(decode.labels)), np.float32)
-    spent = np.empty(len(pixels), np.int64)
+    reader = holdout.kit.reader(holdout.decode, holdout.spec)
+    rows: list[Row] = []
+    probes: list[tuple[npt.NDArray[np.float32], ...]] = []
+    spent = np.empty(len(samples.inputs), np.int64)
     try:
-        for i, frame in enumerate(pixels):
-            session.input()[0] = frame
+        for i in range(len(samples.inputs)):
+            frame = samples.inputs[i : i + 1]
+            np.copyto(session.input(), frame)
             before = clock.now_ns()
             outputs = session.invoke()
             spent[i] = clock.now_ns() - before
-            rows[i] = task.dense(outputs, session.outputs)
+            rows.append(reader(outputs, artifact.outputs, frame))
+            if i < _PROBES:
+                probes.append(tuple(dequantize(o, s) for o, s in zip(outputs, artifact.outputs, strict=True)))
             if progress is not None:
-                progress(i + 1, len(pixels))
+                progress(i + 1, len(samples.inputs))
     finally:
         session.close()
-    return rows, float(np.median(spent)) / 1e6, f"{engine} {engine_version(engine)}"
+    kept = tuple(np.concatenate(column) for column in zip(*probes, strict=True))
+    return rows, kept, float(np.median(spent)) / 1e6, f"{engine} {engine_version(engine)}"
 
 
 def engine_version(engine: str) -> str:
@@ -179,17 +151,12 @@ def engine_version(engine: str) -> str:
 
 
 def measure(
-    artifact: Artifact,
-    decode: ClassificationDecode,
-    holdout: Holdout,
-    progress: Progress | None = None,
-    clock: Clock | None = None,
+    artifact: Artifact, holdout: Holdout, progress: Progress | None = None, clock: Clock | None = None
 ) -> Measured:
     """Run a variant over the holdout and compare it with the truth and with Keras.
 
     Args:
         artifact: The variant.
-        decode: How its output is read.
         holdout: Keras saw the very same tensors.
         progress: Called after every frame.
         clock: For the timing.
@@ -197,35 +164,12 @@ def measure(
     Raises:
         EngineError: The engine fails, or gives NaN or Inf.
     """
-    scores, invoke_ms, engine = run(artifact, decode, holdout.pixels, progress, clock)
+    rows, probes, invoke_ms, engine = run(artifact, holdout, holdout.samples, progress, clock)
     return Measured(
-        marks=mark(scores, holdout.truth, decode.labels),
-        agreement=float((scores.argmax(axis=1) == holdout.reference.argmax(axis=1)).mean()),
-        difference=float(np.abs(scores - holdout.reference).max()),
+        marks=holdout.kit.mark(rows, holdout.samples),
+        agreement=holdout.kit.agreement(rows, holdout.rows),
+        difference=max(relative_error(p, k) for p, k in zip(probes, holdout.probes, strict=True)),
         engine=engine,
         invoke_ms=invoke_ms,
-    )
-
-
-def evaluation(measured: Measured, reference: Marks) -> Evaluation:
-    """What the manifest keeps of it."""
-    marks = measured.marks
-    classes = tuple(
-        ClassMetric(label=label, samples=count, value=value, reference=wanted)
-        for label, count, value, wanted in zip(
-            marks.labels, marks.counts, marks.recalls, reference.recalls, strict=True
-        )
-        if value is not None
-    )
-    return Evaluation(
-        metric="accuracy",
-        value=marks.accuracy,
-        reference=reference.accuracy,
-        drop=reference.accuracy - marks.accuracy,
-        samples=marks.samples,
-        interval=marks.interval,
-        worst_class=marks.worst[0],
-        agreement=measured.agreement,
-        engine=measured.engine,
-        classes=classes,
+        rows=tuple(rows),
     )

@@ -55,3 +55,13 @@ def golden_samples(spec: InputSpec, seed: int = 0) -> npt.NDArray[np.uint8]:
     coarse = rng.integers(0, 256, (-(-h // side), -(-w // side), c), np.uint8)
     blocks = coarse.repeat(side, axis=0).repeat(side, axis=1)[:h, :w]
     return np.stack([noise, np.broadcast_to(ramp, (h, w, c)).round().astype(np.uint8), blocks])
+
+
+def golden_latents(size: int, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Engine-level samples of a generator.
+
+    Returns:
+        `(4, size) float32`: zeros, and three standard normal draws.
+    """
+    drawn = np.random.default_rng(seed).standard_normal((3, size), np.float32)
+    return np.concatenate([np.zeros((1, size), np.float32), drawn])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from bedside.export.gates.evaluate import Marks, Measured
+from bedside.export.convert.rescue import LayerError
+from bedside.export.gates.marks import Marks, Measured
 from bedside.export.recipe import GateRecipe
-from bedside.runtime.bundle.manifest import DataSource, Format, InputSpec, Precision
+from bedside.export.trust import Confidence
+from bedside.runtime.bundle.decode import Decode
+from bedside.runtime.bundle.manifest import DataSource, Format, HostSpeed, InputSpec, Precision, Task
 
 #: Version of the report's JSON.
 SCHEMA = 1
@@ -17,7 +20,7 @@ class SplitSummary(msgspec.Struct, frozen=True):
     """One split of the data.
 
     Attributes:
-        name: `train`, `validation` or `holdout`.
+        name: `train`, `validation`, `calibration` or `holdout`.
         samples: How many frames.
         groups: How many groups; no group is in two splits.
         sha256: Digest over keys, labels and contents, in order.
@@ -58,6 +61,9 @@ class VariantResult(msgspec.Struct, frozen=True):
         measured: On the holdout, None where it could not be run.
         refused: Why it stays out, None where it passed.
         shipped: Whether its file is in the bundle.
+        kept_float: Layers that a rescue left in float.
+        layers: Error of every layer on the calibration set, worst first, where it was measured.
+        speed: On this host, beside fp32.
     """
 
     id: str
@@ -67,6 +73,9 @@ class VariantResult(msgspec.Struct, frozen=True):
     measured: Measured | None
     refused: str | None
     shipped: bool
+    kept_float: tuple[str, ...] = ()
+    layers: tuple[LayerError, ...] = ()
+    speed: HostSpeed | None = None
 
 
 class EngineCheck(msgspec.Struct, frozen=True):
@@ -104,6 +113,7 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Of the bundle.
         version: Of the bundle.
+        task: What the model does.
         description: Of the bundle.
         intended_use: Of the bundle.
         authors: Of the bundle.
@@ -113,7 +123,7 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
         input: From captured frame to tensor.
         normalization: What happens to pixels inside the graph, and how that is known.
         parameters: Of the Keras model.
-        scores: `probabilities` or `logits`.
+        decode: How outputs are read, with what was fitted beside the model.
         sources: Data, with licences and citations.
         splits: Of the data.
         calibration_samples: Training frames that int8 calibration saw.
@@ -125,11 +135,14 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
         variants: In the order they were asked for.
         default: Runs where a device has measured nothing.
         training: None where the weights came from elsewhere.
+        confidence: What calibration did; classification.
+        guard: How the guard decides, where there is one.
         notes: What a reader must know.
     """
 
     name: str
     version: str
+    task: Task
     description: str
     intended_use: str
     authors: str
@@ -139,7 +152,7 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     input: InputSpec
     normalization: str
     parameters: int
-    scores: str
+    decode: Decode
     sources: tuple[DataSource, ...]
     splits: tuple[SplitSummary, ...]
     calibration_samples: int | None
@@ -151,6 +164,8 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantResult, ...]
     default: str
     training: Training | None = None
+    confidence: Confidence | None = None
+    guard: Decode | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -1,28 +1,30 @@
 """`bundle.json`, format version 1: the schema. The rules that a schema cannot say are in `rules`.
 
 Spelling follows MONAI bundle metadata where a field means the same (`version`, `description`, `intended_use`,
-`data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a new key
-therefore needs a new `format_version`.
+`data_source`, `eval_metrics`, `authors`, `copyright`, `changelog`). Unknown keys are refused; a bundle
+that uses a newer key therefore names a newer `min_runtime`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-FORMAT_VERSION = 1
+from bedside.runtime.bundle.decode import Decode
+from bedside.runtime.bundle.fields import (
+    Dimension,
+    Fraction,
+    Line,
+    Name,
+    Positive,
+    Sha256,
+    Strict,
+    Text,
+    Version,
+)
 
-# `\Z`, because `$` also matches before a final line feed.
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
-Version = Annotated[str, Meta(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}\Z")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Text = Annotated[str, Meta(max_length=4096)]
-Line = Annotated[str, Meta(max_length=256)]
-Positive = Annotated[int, Meta(ge=1, le=1 << 30)]
-Dimension = Annotated[int, Meta(ge=1, le=16384)]
-Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+FORMAT_VERSION = 1
 
 #: A golden tolerance may not exceed this: a wider one would let a collapsed variant through.
 MAX_TOLERANCE = 0.1
@@ -35,11 +37,7 @@ Format = Literal["tflite", "onnx"]
 Precision = Literal["fp32", "fp16", "bf16", "dynamic", "int8", "int16x8", "uint8"]
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Frozen, and refuses unknown keys."""
-
-
-class FileRef(_Strict, frozen=True, kw_only=True):
+class FileRef(Strict, frozen=True, kw_only=True):
     """A member of the container, by content."""
 
     file: Annotated[str, Meta(max_length=96)]
@@ -47,7 +45,7 @@ class FileRef(_Strict, frozen=True, kw_only=True):
     bytes: Annotated[int, Meta(ge=1, le=1 << 30)]
 
 
-class Quantization(_Strict, frozen=True, kw_only=True):
+class Quantization(Strict, frozen=True, kw_only=True):
     """Affine quantization, per tensor: `real = scale * (q - zero_point)` (TFLite quantization
     specification)."""
 
@@ -55,7 +53,7 @@ class Quantization(_Strict, frozen=True, kw_only=True):
     zero_point: Annotated[int, Meta(ge=-32768, le=32767)] = 0
 
 
-class TensorSpec(_Strict, frozen=True, kw_only=True):
+class TensorSpec(Strict, frozen=True, kw_only=True):
     """One tensor at the border of a model file. `shape` includes the batch of 1."""
 
     name: Annotated[str, Meta(max_length=512)]
@@ -64,14 +62,14 @@ class TensorSpec(_Strict, frozen=True, kw_only=True):
     quantization: Quantization | None = None
 
 
-class Normalization(_Strict, frozen=True, kw_only=True):
+class Normalization(Strict, frozen=True, kw_only=True):
     """`real = (pixel - mean) / std`, per channel or one value for all, pixel in 0..255."""
 
     mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=4)]
     std: Annotated[tuple[Annotated[float, Meta(gt=0.0)], ...], Meta(min_length=1, max_length=4)]
 
 
-class InputSpec(_Strict, frozen=True, kw_only=True):
+class InputSpec(Strict, frozen=True, kw_only=True):
     """What a captured frame becomes before it enters the engine.
 
     Attributes:
@@ -87,6 +85,8 @@ class InputSpec(_Strict, frozen=True, kw_only=True):
         quantization: Of the tensor. `(1.0, 0)` and `uint8` means: pixels go in as they are.
         normalization: For third-party models that want it outside the graph; None when the graph takes
             pixels.
+        latent: The tensor is no frame but `(1, latent) float32` standard normal numbers, drawn anew for every
+            frame (generation); width, height and channels are then those of the picture that comes out.
     """
 
     width: Dimension
@@ -100,38 +100,20 @@ class InputSpec(_Strict, frozen=True, kw_only=True):
     dtype: DType = "uint8"
     quantization: Quantization | None = None
     normalization: Normalization | None = None
+    latent: Annotated[int, Meta(ge=1, le=65536)] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Tensor shape, batch of 1 included."""
+        if self.latent is not None:
+            return (1, self.latent)
         if self.layout == "nchw":
             return (1, self.channels, self.height, self.width)
         return (1, self.height, self.width, self.channels)
 
 
-class ClassificationDecode(_Strict, frozen=True, kw_only=True, tag="classification", tag_field="task"):
-    """How class scores are read.
-
-    Attributes:
-        labels: One per class, in the order of the output.
-        output: Index of the score tensor among the model's outputs.
-        scores: `probabilities` (used as they are) or `logits` (softmax is applied).
-    """
-
-    labels: Annotated[tuple[Line, ...], Meta(min_length=2, max_length=4096)]
-    output: Annotated[int, Meta(ge=0, le=15)] = 0
-    scores: Literal["probabilities", "logits"] = "probabilities"
-
-
-class RawDecode(_Strict, frozen=True, kw_only=True, tag="raw", tag_field="task"):
-    """Outputs are handed on undecoded, for third-party models whose task bedside does not know."""
-
-
-Decode = ClassificationDecode | RawDecode
-
-
-class ClassMetric(_Strict, frozen=True, kw_only=True):
-    """One class on the holdout: how many samples, and the fraction that was right (recall)."""
+class ClassMetric(Strict, frozen=True, kw_only=True):
+    """One class on the holdout: how many samples, and its metric (recall, Dice, AP50)."""
 
     label: Line
     samples: Annotated[int, Meta(ge=0)]
@@ -139,7 +121,25 @@ class ClassMetric(_Strict, frozen=True, kw_only=True):
     reference: Fraction | None = None
 
 
-class Evaluation(_Strict, frozen=True, kw_only=True):
+class HostSpeed(Strict, frozen=True, kw_only=True):
+    """How fast a variant was where it was made. It says nothing about another host.
+
+    Attributes:
+        host: Processor and engine, in words.
+        threads: Of the engine.
+        invoke_ms: Median time of an invocation, in ms.
+        reference_ms: The same of the fp32 variant of the same format, measured in turns with it.
+        faster: Whether the 95 % interval of the ratio lies on the faster side; None: cannot be told.
+    """
+
+    host: Line
+    threads: Positive
+    invoke_ms: Annotated[float, Meta(ge=0.0)]
+    reference_ms: Annotated[float, Meta(ge=0.0)]
+    faster: bool | None = None
+
+
+class Evaluation(Strict, frozen=True, kw_only=True):
     """A variant on the holdout, run through `bedside.runtime`, against the Keras model.
 
     Attributes:
@@ -153,6 +153,9 @@ class Evaluation(_Strict, frozen=True, kw_only=True):
         agreement: Fraction of samples with the same decision as Keras.
         engine: Engine the evaluation ran on.
         classes: Per class.
+        others: Further metrics by name, for example `AP50:95`.
+        kept_float: Layers that int8 had to leave in float to pass.
+        speed: On the host that made it.
     """
 
     metric: Line
@@ -165,9 +168,12 @@ class Evaluation(_Strict, frozen=True, kw_only=True):
     agreement: Fraction | None = None
     engine: Line | None = None
     classes: tuple[ClassMetric, ...] = ()
+    others: dict[Line, float] = {}
+    kept_float: tuple[Annotated[str, Meta(max_length=512)], ...] = ()
+    speed: HostSpeed | None = None
 
 
-class Variant(_Strict, frozen=True, kw_only=True):
+class Variant(Strict, frozen=True, kw_only=True):
     """One model file, or the record of one that was refused.
 
     Attributes:
@@ -195,7 +201,7 @@ class Variant(_Strict, frozen=True, kw_only=True):
     refused: Text | None = None
 
 
-class EngineGolden(_Strict, frozen=True, kw_only=True):
+class EngineGolden(Strict, frozen=True, kw_only=True):
     """Golden samples at the engine's input.
 
     Attributes:
@@ -205,7 +211,7 @@ class EngineGolden(_Strict, frozen=True, kw_only=True):
     input: FileRef
 
 
-class FrameGolden(_Strict, frozen=True, kw_only=True):
+class FrameGolden(Strict, frozen=True, kw_only=True):
     """One golden captured frame, for preprocess and decode.
 
     Attributes:
@@ -219,7 +225,7 @@ class FrameGolden(_Strict, frozen=True, kw_only=True):
     sample: Annotated[int, Meta(ge=0, le=255)]
 
 
-class VariantGolden(_Strict, frozen=True, kw_only=True):
+class VariantGolden(Strict, frozen=True, kw_only=True):
     """What one variant must answer.
 
     Attributes:
@@ -233,7 +239,7 @@ class VariantGolden(_Strict, frozen=True, kw_only=True):
     tolerance: Annotated[float, Meta(ge=0.0, le=MAX_TOLERANCE)]
 
 
-class Golden(_Strict, frozen=True, kw_only=True):
+class Golden(Strict, frozen=True, kw_only=True):
     """Known answers, replayed on the device for every session that it compiles.
 
     Attributes:
@@ -250,7 +256,7 @@ class Golden(_Strict, frozen=True, kw_only=True):
     pixel_tolerance: Annotated[int, Meta(ge=0, le=4)] = 2
 
 
-class Model(_Strict, frozen=True, kw_only=True):
+class Model(Strict, frozen=True, kw_only=True):
     """A model in one role.
 
     Attributes:
@@ -279,7 +285,7 @@ class Model(_Strict, frozen=True, kw_only=True):
         return tuple(v for v in self.variants if v.file is not None)
 
 
-class DataSource(_Strict, frozen=True, kw_only=True):
+class DataSource(Strict, frozen=True, kw_only=True):
     """Data a model was trained on, with its licence."""
 
     name: Line
@@ -288,7 +294,7 @@ class DataSource(_Strict, frozen=True, kw_only=True):
     note: Text = ""
 
 
-class Split(_Strict, frozen=True, kw_only=True):
+class Split(Strict, frozen=True, kw_only=True):
     """One split of the data: how many samples, and a digest over their contents in order."""
 
     name: Line
@@ -297,7 +303,7 @@ class Split(_Strict, frozen=True, kw_only=True):
     sha256: Sha256 | None = None
 
 
-class Provenance(_Strict, frozen=True, kw_only=True):
+class Provenance(Strict, frozen=True, kw_only=True):
     """How the bundle came to be.
 
     Attributes:
@@ -319,8 +325,13 @@ class Provenance(_Strict, frozen=True, kw_only=True):
     notes: tuple[Text, ...] = ()
 
 
-class Manifest(_Strict, frozen=True, kw_only=True):
-    """The content of `bundle.json`."""
+class Manifest(Strict, frozen=True, kw_only=True):
+    """The content of `bundle.json`.
+
+    Attributes:
+        guard_sees: What the model in the role `guard` is given: the captured `frame`, or the main model's
+            `input` tensor taken for a frame, which costs far less where frames are large.
+    """
 
     format_version: Literal[1]
     min_runtime: Version
@@ -337,6 +348,7 @@ class Manifest(_Strict, frozen=True, kw_only=True):
     changelog: dict[Version, Text] = {}
     card: FileRef
     models: dict[Literal["main", "guard"], Model]
+    guard_sees: Literal["frame", "input"] = "frame"
     provenance: Provenance
 
     @property

@@ -8,14 +8,12 @@ import re
 import msgspec
 
 from bedside.runtime.bundle.container import CARD
-from bedside.runtime.bundle.manifest import (
-    FORMAT_VERSION,
-    ClassificationDecode,
-    InputSpec,
-    Manifest,
-    Model,
-    Variant,
-)
+from bedside.runtime.bundle.decode import ClassificationDecode, RawDecode, ReconstructionDecode
+from bedside.runtime.bundle.decode_rules import check_decode, takes_pixels, task_of
+from bedside.runtime.bundle.manifest import FORMAT_VERSION, InputSpec, Manifest, Model, Variant
+
+#: Runtime that first read bundles at all, and the one that reads every key of today's schema.
+FIRST_RUNTIME, NEWEST_KEYS = "0.1.0", "0.2.0"
 
 
 def check(manifest: Manifest) -> None:
@@ -28,13 +26,55 @@ def check(manifest: Manifest) -> None:
         raise ValueError("models: the role 'main' is missing")
     for role, model in manifest.models.items():
         _check_model(f"models.{role}", model)
-    kind = manifest.main.decode
-    decode_task = "classification" if isinstance(kind, ClassificationDecode) else "raw"
+    decode_task = task_of(manifest.main)
     if decode_task not in ("raw", manifest.task):
         raise ValueError(f"task is {manifest.task!r} but models.main.decode is {decode_task!r}")
+    _check_guard(manifest)
+    needed = oldest_runtime(manifest)
+    if version_tuple(manifest.min_runtime) < version_tuple(needed):
+        raise ValueError(f"min_runtime: {manifest.min_runtime!r}, but keys are used that need {needed!r}")
     if manifest.card.file != CARD:
         raise ValueError(f"card.file: {manifest.card.file!r}, the card is {CARD}")
     manifest.files()
+
+
+def oldest_runtime(manifest: Manifest) -> str:
+    """The oldest runtime that understands every key that a manifest uses.
+
+    An older one would refuse an unknown key as damage, or, worse, leave a guard out.
+    """
+    if len(manifest.models) > 1 or any(_is_newer(m) for m in manifest.models.values()):
+        return NEWEST_KEYS
+    return FIRST_RUNTIME
+
+
+def _is_newer(model: Model) -> bool:
+    decode = model.decode
+    if isinstance(decode, ClassificationDecode):
+        newer = (decode.temperature, decode.conformal, decode.map) != (None, None, None)
+    else:
+        newer = not isinstance(decode, RawDecode)
+    reports = [v.evaluation for v in model.variants if v.evaluation is not None]
+    measured = any(e.others or e.kept_float or e.speed is not None for e in reports)
+    return newer or measured or model.input.latent is not None
+
+
+def _check_guard(manifest: Manifest) -> None:
+    guard = manifest.models.get("guard")
+    if guard is None:
+        if manifest.guard_sees != "frame":
+            raise ValueError(f"guard_sees: {manifest.guard_sees!r}, but there is no models.guard")
+        return
+    if not isinstance(guard.decode, ReconstructionDecode) or guard.decode.out is None:
+        raise ValueError(f"models.guard.decode: {task_of(guard)!r}, a guard is a reconstruction with `out`")
+    main = manifest.main.input
+    if main.latent is not None:
+        raise ValueError(f"models.guard: nothing to see, models.main draws a latent of {main.latent}")
+    if manifest.guard_sees == "input" and not takes_pixels(main):
+        raise ValueError(
+            f"guard_sees: 'input', but models.main.input is {main.dtype} {main.layout}; "
+            "a guard sees uint8 nhwc pixels without a quantization"
+        )
 
 
 def check_input(where: str, spec: InputSpec) -> None:
@@ -59,6 +99,15 @@ def check_input(where: str, spec: InputSpec) -> None:
                 raise ValueError(f"{where}.normalization.{key}: not finite")
     if spec.quantization is not None and not math.isfinite(spec.quantization.scale):
         raise ValueError(f"{where}.quantization.scale: not finite")
+    if spec.latent is not None:
+        if spec.dtype != "float32":
+            raise ValueError(
+                f"{where}: a latent of {spec.latent} numbers is float32, dtype is {spec.dtype!r}"
+            )
+        if spec.quantization is not None or spec.normalization is not None:
+            raise ValueError(
+                f"{where}: a latent of {spec.latent} numbers has no quantization or normalization"
+            )
 
 
 def _check_model(where: str, model: Model) -> None:
@@ -86,17 +135,7 @@ def _check_model(where: str, model: Model) -> None:
     for ref in golden:
         if not (ref.file.startswith("golden/") and ref.file.endswith(".npy")):
             raise ValueError(f"{where}.golden: {ref.file!r} is no golden/*.npy")
-    if isinstance(model.decode, ClassificationDecode):
-        if model.decode.output >= len(model.outputs):
-            raise ValueError(
-                f"{where}.decode.output: {model.decode.output}, the model has {len(model.outputs)} outputs"
-            )
-        for v in model.variants:
-            classes = math.prod(v.outputs[model.decode.output].shape)
-            if classes != len(model.decode.labels):
-                raise ValueError(
-                    f"{where}.decode.labels: {len(model.decode.labels)} labels, {v.id} gives {classes} scores"
-                )
+    check_decode(where, model)
 
 
 def _check_variant(where: str, model: Model, v: Variant) -> None:

@@ -12,23 +12,15 @@ from bedside.runtime.errors import BedsideError, FrameError, SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.latency import LatencyRecorder
 from bedside.runtime.loading import Loaded
-from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.preprocess import Preprocess
 from bedside.runtime.protocols import Sink, Source, SourceInfo
-from bedside.runtime.result import (
-    SCHEMA,
-    Anchor,
-    Dropped,
-    Failed,
-    Outcome,
-    Reason,
-    Result,
-    TaskResult,
-    Withheld,
-)
+from bedside.runtime.result import SCHEMA, Anchor, Dropped, Failed, Outcome, Reason, Result, Withheld
 from bedside.runtime.stream.delivery import Delivery, DeliverySummary
+from bedside.runtime.stream.guard import Guard
+from bedside.runtime.stream.inference import Answer, Inference
 from bedside.runtime.stream.ledger import Ledger, LedgerSnapshot
 from bedside.runtime.stream.mailbox import Mailbox, Policy
-from bedside.runtime.tasks import NotFiniteError, TaskDecoder
+from bedside.runtime.tasks import TaskDecoder
 
 #: How long a stream that is stopped waits for its source and its sinks to return, in seconds.
 SHUTDOWN_S = 1.0
@@ -36,7 +28,8 @@ SHUTDOWN_S = 1.0
 #: How long sinks may take for what they hold when a stream ends by itself, in seconds.
 FLUSH_S = 30.0
 
-STAGES = ("preprocess", "invoke", "decode", "age")
+#: A frame without an answer from the model.
+_NOTHING = Answer(None)
 
 
 class StreamIdentity(msgspec.Struct, frozen=True):
@@ -103,6 +96,7 @@ class Pipeline:
         task: Decodes the session's outputs.
         sinks: Each runs on a thread of its own.
         identity: For results.
+        guard: Where the bundle has one: withholds frames that are out of distribution.
         policy: None chooses `latest` for live sources and `all` for recordings.
         limits: See `StreamLimits`.
         clock: For stamps and ages.
@@ -113,32 +107,30 @@ class Pipeline:
         self,
         source: Source,
         loaded: Loaded,
-        preprocess: Preprocessor,
+        preprocess: Preprocess,
         task: TaskDecoder,
         sinks: Sequence[Sink],
         identity: StreamIdentity,
         *,
+        guard: Guard | None = None,
         policy: Policy | None = None,
         limits: StreamLimits | None = None,
         clock: Clock | None = None,
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         self.ledger = Ledger()
-        self.latency = LatencyRecorder(STAGES)
+        self._clock = clock or MonotonicClock()
+        self._inference = Inference(loaded, preprocess, task, self._clock, guard=guard)
+        self.latency = LatencyRecorder((*self._inference.stages, "age"))
         self._source = source
-        self._session = loaded.session
-        self._outputs = loaded.variant.outputs
         self._engine = loaded.session.engine
         self._variant = loaded.variant.id
         hint = loaded.session.options.hint
         self._precision = loaded.variant.precision + (f"+{hint}" if hint else "")
-        self._preprocess = preprocess
-        self._task = task
         self._sinks = tuple(sinks)
         self._identity = identity
         self._policy = policy
         self._limits = limits or StreamLimits()
-        self._clock = clock or MonotonicClock()
         self._on_result = on_result
         self._anchor = Anchor(self._clock.now_ns(), self._clock.unix_ns())
         self._stop = threading.Event()
@@ -311,36 +303,26 @@ class Pipeline:
                 frame.release()
 
     def _process(self, frame: Frame) -> None:
-        clock = self._clock
-        started = clock.now_ns()
-        prepared = invoked = started
-        decoded: TaskResult | None = None
+        answer = _NOTHING
         reason: Reason | None = None
         try:
-            self._preprocess(frame.pixels, frame.color, self._session.input())
-            prepared = clock.now_ns()
-            outputs = self._session.invoke()
-            invoked = clock.now_ns()
-            decoded = self._task.decode(outputs, self._outputs)
+            answer = self._inference(frame)
+            reason = answer.reason
         except FrameError as error:
             reason = Failed.GEOMETRY
             self._end_with(error)
-        except NotFiniteError:
-            reason = Withheld.NOT_FINITE
         except BedsideError as error:
             reason = Failed.ENGINE
             self._end_with(error)
-        published = clock.now_ns()
+        published = self._clock.now_ns()
         age = published - frame.captured_ns
         if reason is None:
-            self.latency.add(prepared - started, invoked - prepared, published - invoked, age)
+            self.latency.add(*answer.spent_ns, age)
             if self._max_age_ns is not None and age > self._max_age_ns:
-                reason, decoded = Withheld.STALE, None
-        self._publish(frame, published, reason, decoded)
+                reason = Withheld.STALE
+        self._publish(frame, published, reason, answer)
 
-    def _publish(
-        self, frame: Frame, published: int, reason: Reason | None, decoded: TaskResult | None
-    ) -> None:
+    def _publish(self, frame: Frame, published: int, reason: Reason | None, answer: Answer) -> None:
         if reason is None:
             outcome = Outcome.OK
         else:
@@ -361,11 +343,12 @@ class Pipeline:
             outcome=outcome,
             reason=reason,
             task=identity.task,
-            result=decoded,
+            result=answer.result if reason is None else None,
             bundle=identity.bundle,
             variant=self._variant,
             engine=self._engine,
             precision=self._precision,
+            guard=answer.guard,
         )
         self._first_ns = self._first_ns if self._published else published
         self._last_ns = published

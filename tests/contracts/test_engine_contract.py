@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import Format, InputSpec, Quantization, RawDecode
+from bedside.runtime.bundle.decode import RawDecode
+from bedside.runtime.bundle.manifest import Format, InputSpec, Quantization
 from bedside.runtime.engines import Session, SessionOptions
 from bedside.runtime.errors import EngineError, UsageError
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks import NotFiniteError, dequantize, make_task
+from bedside.runtime.testing.views import make_view
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 REFERENCE = dict(np.load(ASSETS / "tiny.npz"))
@@ -309,7 +311,7 @@ def test_infinity_comes_out_as_it_is_and_is_withheld(opened: Open, engine: str, 
     assert np.isinf(outputs[0][0, 0])
     assert np.isnan(outputs[0][0, 2])
     with pytest.raises(NotFiniteError, match="4 of 4 values of the output 'y'"):
-        make_task(RawDecode()).decode(outputs, session.outputs)
+        make_task(RawDecode()).decode(outputs, session.outputs, make_view())
 
 
 def damaged(data: bytes) -> Iterator[tuple[str, bytes]]:

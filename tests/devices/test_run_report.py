@@ -9,12 +9,24 @@ import msgspec
 import numpy as np
 import pytest
 
+from bedside.devices.findings import Findings
 from bedside.devices.probe import probe
 from bedside.devices.run_report import FOOTER, RunReport, Thumbnail, from_results, render, write_report
+from bedside.runtime.answers import (
+    DetectedBox,
+    Detections,
+    Raw,
+    RawOutput,
+    Reconstruction,
+    Region,
+    Segmentation,
+    TaskResult,
+)
 from bedside.runtime.clock import ManualClock
 from bedside.runtime.errors import SinkError
+from bedside.runtime.geometry import Box
 from bedside.runtime.latency import LatencyRecorder
-from bedside.runtime.result import Failed, Outcome, Raw, RawOutput, Result, Withheld
+from bedside.runtime.result import Failed, GuardScore, Outcome, Result, Withheld
 
 MakeResult = Callable[..., Result]
 
@@ -151,6 +163,40 @@ def test_labels_and_outcomes_are_counted(results: list[Result]) -> None:
     assert "36 frames" in words
     assert words.count("withheld stale") == 2  # a row of the timeline, and a bar
     assert "3 changes from one result to the next." in words
+
+
+def test_every_task_has_its_words(make_result: MakeResult) -> None:
+    box = Box(0.0, 0.0, 9.0, 9.0)
+    shown: list[TaskResult] = [
+        Segmentation((Region(1, "polyp", 0.9, 81.0, 0.1, box, ()),)),
+        Segmentation(()),
+        Detections((DetectedBox(0, "polyp", 0.9, box),) * 2),
+        Reconstruction(4.0, 1.5, None, 1.0),
+        Raw(()),
+    ]
+    report = from_results("t", summary(), [make_result(i, result=r) for i, r in enumerate(shown)])
+    assert report.labels == ["polyp", "nothing found", "polyp x 2", "beyond limit", None]
+    assert report.guards == []
+
+
+def test_findings_and_the_guard_are_shown(make_result: MakeResult) -> None:
+    results = [
+        make_result(0, guard=GuardScore(0.25, 1.0)),
+        make_result(
+            1, outcome=Outcome.WITHHELD, reason=Withheld.OUT_OF_DISTRIBUTION, guard=GuardScore(2.0, 1.0)
+        ),
+        make_result(2, outcome=Outcome.FAILED, reason=Failed.ENGINE, result=None),
+    ]
+    found = Findings()
+    for result in results:
+        found.add(result)
+    report = from_results("t", summary(findings=found.summary()), results)
+    np.testing.assert_array_equal(report.guards, [0.25, 2.0, np.nan])
+    words = Text(render(report)).words
+    assert "ultrasound 1; in 1 results" in words
+    assert "mean score 1.12, highest 2, limit 1; 1 of 2 frames beyond it" in words
+    assert "limit: 1" in words
+    assert "Results of frames beyond the limit are withheld." in words
 
 
 def test_many_classes_are_folded(make_result: MakeResult) -> None:

@@ -12,12 +12,12 @@ from bedside.devices.compose import PipelineSpec, Stream
 from bedside.devices.sinks.memory import ListSink
 from bedside.devices.starters import resolve, starter_names
 from bedside.runtime import engines
+from bedside.runtime.answers import Classification
 from bedside.runtime.bundle.reader import open_bundle
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.golden import relative_error
 from bedside.runtime.loading import open_session
 from bedside.runtime.packing import run_samples
-from bedside.runtime.result import Classification
 from bedside.runtime.stream.ledger import LedgerSnapshot
 
 CLIPS = ["clarius-ocular-short.mp4", "butterfly-ocular-phantom.mp4", "sonosite-anon-eye1-video.mp4"]

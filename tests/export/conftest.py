@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bedside.export.data.types import ClassificationData, Item, Split, SplitName
+from bedside.export.data.types import DataSet, Item, Split, SplitName
 from bedside.runtime.bundle.manifest import DataSource
 
 SIDE = 16
@@ -47,8 +47,8 @@ def split(name: SplitName, count: int, seed: int) -> Split:
 
 
 @pytest.fixture(scope="session")
-def data() -> ClassificationData:
-    return ClassificationData(
+def data() -> DataSet:
+    return DataSet(
         labels=LABELS,
         train=split("train", 180, 1),
         validation=split("validation", 30, 2),
@@ -85,7 +85,7 @@ def learned() -> Any:
 
 
 @pytest.fixture(scope="session")
-def exported(learned: Any, data: ClassificationData, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def exported(learned: Any, data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The whole export of `learned`: every variant, bundle, report."""
     from bedside.export.pipeline import Plan, export_model
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bedside.export.augment import Augmenter
+from bedside.export.training.augment import Augmenter
 from bedside.export.recipe import AugmentRecipe
 
 EVERYTHING = AugmentRecipe(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bedside.export import cli
-from bedside.export.data.types import ClassificationData
+from bedside.export.data.types import DataSet
 from bedside.runtime.errors import SinkError, UsageError
 
 BLOCKED = """
@@ -39,7 +39,7 @@ def refused(*words: str) -> str:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, data: ClassificationData) -> Path:
+def folders(tmp_path: Path, data: DataSet) -> Path:
     """Class folders of PNG files: all of the three-class problem."""
     for split in data.splits:
         for item in split.items:
@@ -123,7 +123,7 @@ def test_a_table_for_people(keras_file: Path, folders: Path, capfd: pytest.Captu
 
 
 def test_data_may_be_an_npz_and_labels_name_its_classes(
-    keras_file: Path, data: ClassificationData, capfd: pytest.CaptureFixture[str]
+    keras_file: Path, data: DataSet, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arrays = {}
     for name, split in (("train", data.train), ("val", data.validation), ("test", data.holdout)):

@@ -10,7 +10,7 @@ import pytest
 from bedside.export import bundling, pipeline
 from bedside.export.adopt.preprocessing import named
 from bedside.export.backend import keras
-from bedside.export.data.types import ClassificationData
+from bedside.export.data.types import DataSet
 from bedside.export.gates.crosscheck import disagreements
 from bedside.export.pipeline import Plan, export_model, export_recipe
 from bedside.export.recipe import GateRecipe, InputRecipe, QuantizationRecipe, Recipe
@@ -76,7 +76,7 @@ def test_disagreements_are_told() -> None:
 
 
 def test_the_same_export_gives_the_same_bundle(
-    learned: Any, data: ClassificationData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Any, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = plan(quantization=QuantizationRecipe(variants=("tflite-fp32", "onnx-fp32")))
     results = []
@@ -112,7 +112,7 @@ def fragile(learned: Any) -> Any:
 
 
 def test_variants_that_collapse_are_refused_and_left_out(
-    fragile: Any, data: ClassificationData, tmp_path: Path
+    fragile: Any, data: DataSet, tmp_path: Path
 ) -> None:
     wanted = plan(
         quantization=QuantizationRecipe(
@@ -139,7 +139,7 @@ def test_variants_that_collapse_are_refused_and_left_out(
 
 
 def test_nothing_passes_and_nothing_is_written(
-    fragile: Any, data: ClassificationData, tmp_path: Path
+    fragile: Any, data: DataSet, tmp_path: Path
 ) -> None:
     wanted = plan(quantization=QuantizationRecipe(variants=("tflite-int8",)))
     with pytest.raises(GateError, match="no variant may be shipped: tflite-int8: accuracy"):
@@ -147,7 +147,7 @@ def test_nothing_passes_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_learned_nothing_is_not_converted(data: ClassificationData, tmp_path: Path) -> None:
+def test_a_model_that_learned_nothing_is_not_converted(data: DataSet, tmp_path: Path) -> None:
     layers = keras.layers
     blank = keras.Sequential(
         [
@@ -162,19 +162,19 @@ def test_a_model_that_learned_nothing_is_not_converted(data: ClassificationData,
 
 
 def test_a_wrong_preprocessing_shows_before_anything_is_converted(
-    learned: Any, data: ClassificationData, tmp_path: Path
+    learned: Any, data: DataSet, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="normalize twice"):
         export_model(learned, data, tmp_path / "x.bedside", plan(), preprocessing=named("symmetric"))
 
 
-def test_labels_have_to_fit(learned: Any, data: ClassificationData, tmp_path: Path) -> None:
+def test_labels_have_to_fit(learned: Any, data: DataSet, tmp_path: Path) -> None:
     two = msgspec.structs.replace(data, labels=("flat", "ramp"))
     with pytest.raises(UsageError, match="gives 3 scores, the data has 2 classes: flat, ramp"):
         export_model(learned, two, tmp_path / "x.bedside", plan())
 
 
-def test_colour_has_to_fit(learned: Any, data: ClassificationData, tmp_path: Path) -> None:
+def test_colour_has_to_fit(learned: Any, data: DataSet, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 channels, 1 were asked for"):
         export_model(learned, data, tmp_path / "x.bedside", plan(), input=InputRecipe(color="gray"))
 
@@ -196,7 +196,7 @@ class Interrupted(Silent):
 @pytest.mark.parametrize(
     "step", ["read holdout", "convert tflite-fp32", "check every engine", "write bundle and report"]
 )
-def test_ctrl_c_leaves_nothing(learned: Any, data: ClassificationData, tmp_path: Path, step: str) -> None:
+def test_ctrl_c_leaves_nothing(learned: Any, data: DataSet, tmp_path: Path, step: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         export_model(learned, data, tmp_path / "x.bedside", plan(), steps=Interrupted(step))
     assert list(tmp_path.iterdir()) == []
@@ -205,7 +205,7 @@ def test_ctrl_c_leaves_nothing(learned: Any, data: ClassificationData, tmp_path:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SinkError("disk full")])
 def test_no_report_without_its_bundle_and_the_old_ones_stay(
     learned: Any,
-    data: ClassificationData,
+    data: DataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
@@ -245,7 +245,7 @@ def recipe(folder: Path, **training: Any) -> Recipe:
 
 
 @pytest.fixture
-def ramps(tmp_path: Path, data: ClassificationData) -> Path:
+def ramps(tmp_path: Path, data: DataSet) -> Path:
     """The three-class problem in MedMNIST's layout."""
     arrays = {}
     for name, split in (("train", data.train), ("val", data.validation), ("test", data.holdout)):
@@ -310,7 +310,7 @@ def test_weights_that_do_not_fit(ramps: Path, learned: Any) -> None:
 
 
 def test_golden_frames_from_the_data_are_asked_for(
-    learned: Any, data: ClassificationData, tmp_path: Path
+    learned: Any, data: DataSet, tmp_path: Path
 ) -> None:
     result = export_model(learned, data, tmp_path / "x.bedside", plan(golden_from_data=2))
     own = {item.load()[0].tobytes() for item in data.holdout.items}

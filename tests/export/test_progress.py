@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from bedside.export.progress import BarProgress, EpochReport
+from bedside.export.training.progress import BarProgress, EpochReport
 
 
 def shown(width: int = 120) -> tuple[BarProgress, io.StringIO]:

@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from bedside.export.augment import Augmenter
+from bedside.export.training.augment import Augmenter
 from bedside.export.backend import keras
-from bedside.export.batches import TrainingBatches
+from bedside.export.training.batches import TrainingBatches
 from bedside.export.models.building import build_classifier
-from bedside.export.progress import EpochReport, Silent
+from bedside.export.training.progress import EpochReport, Silent
 from bedside.export.recipe import AugmentRecipe, ModelRecipe, Recipe, SyntheticData, TrainingRecipe
 from bedside.export.training import TrainingResult, train
 from bedside.runtime.errors import RecipeError, SinkError

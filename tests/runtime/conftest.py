@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec, Manifest, Provenance
+from bedside.runtime.bundle.decode import ClassificationDecode
+from bedside.runtime.bundle.manifest import InputSpec, Manifest, Provenance
 from bedside.runtime.packing import BundleDraft, GoldenInput, ModelDraft, VariantDraft, build
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"

@@ -10,19 +10,29 @@ import numpy.typing as npt
 import pytest
 
 from bedside.runtime import engines, golden
+from bedside.runtime.bundle.decode import ClassificationDecode, Decode, RawDecode, SegmentationDecode
 from bedside.runtime.bundle.manifest import (
     MAX_TOLERANCE,
     FileRef,
     InputSpec,
     Manifest,
     Normalization,
+    Quantization,
     TensorSpec,
     Variant,
 )
 from bedside.runtime.bundle.reader import load_npy
 from bedside.runtime.engines import Session, SessionOptions
-from bedside.runtime.errors import BundleError
-from bedside.runtime.golden import GoldenReport, pixel_difference, relative_error, replay
+from bedside.runtime.errors import BundleError, EngineError
+from bedside.runtime.golden import (
+    GoldenReport,
+    label_outputs,
+    output_error,
+    output_scale,
+    pixel_difference,
+    relative_error,
+    replay,
+)
 from bedside.runtime.testing.sessions import FakeSession
 
 Array = npt.NDArray[Any]
@@ -264,3 +274,92 @@ def test_pixel_difference_is_in_codes() -> None:
     )
     assert pixel_difference(np.array([1 / 127.5]), np.array([0.0]), real) == pytest.approx(1)
     assert pixel_difference(np.array([np.nan]), np.array([0.0]), real) == math.inf
+
+
+def test_classes_are_counted_not_subtracted() -> None:
+    expected = np.zeros((10, 10), np.float32)
+    got = expected.copy()
+    got[0, :3] = 6.0
+    assert output_error(got, expected, labels=True) == 0.03
+    assert output_error(got, expected, labels=False) == 6.0
+    with pytest.raises(ValueError, match="shapes differ"):
+        output_error(got[:5], expected, labels=True)
+
+
+def test_one_step_of_a_quantized_output_is_never_more_than_int8_may_differ() -> None:
+    spec = TensorSpec(name="code", shape=(1, 3), dtype="int8", quantization=Quantization(scale=0.1))
+    small, large = np.array([[0.1, 0.2, -0.3]], np.float32), np.array([[0.1, 9.0, 0.0]], np.float32)
+    assert output_scale(small, spec) == pytest.approx(2.0)
+    assert output_scale(large, spec) == 9.0
+    off = relative_error(small + np.float32(0.1), small, output_scale(small, spec))
+    assert off == pytest.approx(0.05)
+    plain = TensorSpec(name="code", shape=(1, 3), dtype="float32")
+    assert output_scale(small, plain) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("decode", "dtype", "quantization", "label"),
+    [
+        (SegmentationDecode(labels=("a", "b"), scores="labels"), "uint8", None, True),
+        (SegmentationDecode(labels=("a", "b"), scores="labels"), "int64", None, True),
+        (SegmentationDecode(labels=("a", "b")), "uint8", None, False),
+        (RawDecode(), "uint8", None, False),
+        (RawDecode(), "int64", None, True),
+        (RawDecode(), "bool", None, True),
+        (RawDecode(), "float32", None, False),
+        (RawDecode(), "int32", Quantization(scale=0.1), False),
+        (ClassificationDecode(labels=("a", "b")), "int8", Quantization(scale=0.1), False),
+    ],
+)
+def test_which_outputs_hold_classes(decode: Decode, dtype: Any, quantization: Any, label: bool) -> None:
+    spec = TensorSpec(name="x", shape=(1, 4, 4), dtype=dtype, quantization=quantization)
+    assert label_outputs(decode, (spec,)) == (label,)
+
+
+@pytest.mark.parametrize(("wrong", "ok"), [(0, True), (2, True), (40, False)])
+def test_a_map_of_classes_may_differ_in_a_few_pixels(bundle: Any, wrong: int, ok: bool) -> None:
+    """The tiny bundle, as if it segmented: 100 pixels of classes, and an engine that gets some wrong."""
+    replace = msgspec.structs.replace
+    model = bundle.manifest.main
+    spec = TensorSpec(name="classes", shape=(1, 10, 10), dtype="int64")
+    answers = replace(model.golden.variants[0], tolerance=0.05)
+    variant = replace(variant_of(bundle, answers.variant), outputs=(spec,))
+    changed = replace(
+        model,
+        decode=SegmentationDecode(labels=("a", "b", "c"), scores="labels"),
+        variants=(variant,),
+        golden=replace(model.golden, variants=(answers,)),
+    )
+    bundle.manifest = replace(bundle.manifest, models={"main": changed})
+    expected = np.random.default_rng(0).integers(0, 3, (5, 10, 10)).astype(np.float32)
+    bundle.changed[answers.outputs[0].file] = expected
+    # Five samples, then the three golden frames, which are the first samples.
+    order = iter([0, 1, 2, 3, 4, 0, 1, 2])
+
+    def answer(_: Any) -> list[Array]:
+        classes = expected[next(order)].astype(np.int64)[None]
+        classes.reshape(-1)[:wrong] = (classes.reshape(-1)[:wrong] + 1) % 3
+        return [classes]
+
+    report = replay(FakeSession(variant.inputs, (spec,), answer), bundle, role="main", variant=variant)
+    assert report.ok is ok
+    assert report.error == wrong / 100
+
+
+def test_without_frames_an_answer_is_still_decoded(bundle: Any) -> None:
+    replace = msgspec.structs.replace
+    model = bundle.manifest.main
+    broken = replace(
+        model, decode=ClassificationDecode(labels=("a", "b")), golden=replace(model.golden, frames=())
+    )
+    bundle.manifest = replace(bundle.manifest, models={"main": broken})
+    session = open_variant(bundle, "tflite-int8")
+    with pytest.raises(EngineError, match="5 scores for 2 labels"):
+        replayed(bundle, session, "tflite-int8")
+    bundle.manifest = replace(
+        bundle.manifest, models={"main": replace(model, golden=replace(model.golden, frames=()))}
+    )
+    report = replayed(bundle, session, "tflite-int8")
+    session.close()
+    assert report.ok
+    assert (report.frames, report.pixels) == (0, None)

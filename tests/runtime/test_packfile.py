@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bedside.runtime.bundle.manifest import ClassificationDecode, RawDecode
+from bedside.runtime.bundle.decode import (
+    ClassificationDecode,
+    Decode,
+    DetectionDecode,
+    GenerationDecode,
+    OutOfDistribution,
+    RawDecode,
+    ReconstructionDecode,
+    SegmentationDecode,
+    TranslationDecode,
+)
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.packfile import draft_from, read_packfile
 
@@ -74,6 +84,40 @@ def test_without_a_task_outputs_are_handed_on(tmp_path: Path) -> None:
     assert draft.task == "raw"
 
 
+DECODES: tuple[tuple[str, Decode], ...] = (
+    ('task = "classification"\nlabels = ["a", "b"]', ClassificationDecode(labels=("a", "b"))),
+    (
+        'task = "segmentation"\nlabels = ["no", "yes"]\nthreshold = 0.4\nlayout = "nchw"',
+        SegmentationDecode(labels=("no", "yes"), threshold=0.4, layout="nchw"),
+    ),
+    (
+        'task = "detection"\nlabels = ["a"]\nboxes = [0, 2]\nscores = [1, 3]\ncoding = "ltrb"\nunits = "cells"',
+        DetectionDecode(labels=("a",), boxes=(0, 2), scores=(1, 3), coding="ltrb", units="cells"),
+    ),
+    (
+        'task = "reconstruction"\ncode = 1\nout = { error_scale = 2.0, threshold = 1.5, false_alarm = 0.05, '
+        "samples = 100 }",
+        ReconstructionDecode(
+            code=1, out=OutOfDistribution(error_scale=2.0, threshold=1.5, false_alarm=0.05, samples=100)
+        ),
+    ),
+    ('task = "translation"\ncolor = "gray"', TranslationDecode(color="gray")),
+    ('task = "generation"', GenerationDecode()),
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), DECODES)
+@pytest.mark.parametrize("above", [False, True])
+def test_every_task_has_its_keys(text: str, expected: Decode, above: bool, tmp_path: Path) -> None:
+    task = text.partition("\n")[0]
+    head = TOML.partition("[decode]")[0].replace('task = "classification"', task if above else "")
+    packfile = read_packfile(
+        written(tmp_path, f"{head}[decode]\n{text.replace(task, '') if above else text}\n")
+    )
+    assert packfile.decode == expected
+    assert f'task = "{packfile.task}"' == task
+
+
 def test_labels_out_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\n b \n\nc\r\nd\n\u00e9\n", encoding="utf-8")
     text = TOML.replace('labels = ["a", "b", "c", "d", "e"]', 'labels_file = "labels.txt"')
@@ -102,7 +146,7 @@ MISTAKES = {
         TOML.replace('precision = "fp32"', 'precision = "fp32"\nprecison = 1'),
         "model.precison",
     ),
-    "a key in [decode]": (TOML + "top_k = 3\n", "decode.top_k ([decode] allows labels,"),
+    "a key in [decode]": (TOML + "top_k = 3\n", "decode.top_k ([decode] allows task, labels,"),
     "a missing key": (TOML.replace('licence = "Apache-2.0"', ""), "the key licence is missing"),
     "a missing section": (TOML.replace("[model]", "[modle]"), "modle (did you mean model?"),
     "a wrong type": (TOML.replace("width = 16", 'width = "16"'), "input.width: expected int, got text '16'"),
@@ -119,6 +163,16 @@ MISTAKES = {
     "nested deeply": ("a = " + "[" * 50_000, "nested too deeply"),
     "no [decode]": (TOML.partition("[decode]")[0], "[decode]"),
     "[decode] without its task": (TOML.replace('task = "classification"', ""), "[decode]"),
+    "[decode] for another task": (
+        TOML + 'task = "segmentation"\n',
+        "[decode] is for 'segmentation', but task is 'classification'",
+    ),
+    "a task that cannot be decoded": (
+        TOML.replace('"classification"', '"embedding"'),
+        "decode.task: 'embedding' is not allowed",
+    ),
+    "a key of another task": (TOML + "iou = 0.5\n", "unknown key decode.iou"),
+    "labels_file of no text": (TOML.replace("labels = [", "labels_file = 3\n# ["), "expected text"),
     "labels twice": (TOML + 'labels_file = "labels.txt"\n', "both"),
     "labels that are not there": (TOML.replace("labels = [", 'labels_file = "none.txt"\n# ['), "none.txt"),
     "labels in no text": (TOML.replace("labels = [", 'labels_file = "model.tflite"\n# ['), "model.tflite"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bedside.runtime import engines, packing
-from bedside.runtime.bundle.manifest import MAX_TOLERANCE, InputSpec, Manifest, RawDecode
+from bedside.runtime.bundle.decode import RawDecode
+from bedside.runtime.bundle.manifest import MAX_TOLERANCE, InputSpec, Manifest
 from bedside.runtime.bundle.reader import load_npy, open_bundle
 from bedside.runtime.bundle.writer import write_bundle
 from bedside.runtime.engines.protocol import SessionOptions
@@ -138,15 +139,42 @@ def test_frames_come_before_samples(tiny_draft: BundleDraft) -> None:
 
 
 @pytest.mark.usefixtures("one_engine")
-def test_a_guard_travels_in_the_same_bundle(tiny_draft: BundleDraft, tmp_path: Path) -> None:
-    main = tiny_draft.models["main"]
-    guard = replace(main, decode=RawDecode(), variants=main.variants[:1])
-    write_bundle(tmp_path / "a", *build(replace(tiny_draft, models={"main": main, "guard": guard})))
-    with open_bundle(tmp_path / "a") as bundle:
+def test_a_guard_travels_in_the_same_bundle(guarded_bundle: Path, guarded_draft: BundleDraft) -> None:
+    variant = guarded_draft.models["guard"].variants[0]
+    with open_bundle(guarded_bundle) as bundle:
         bundle.verify_all()
+        assert bundle.manifest.min_runtime == "0.2.0"
         loaded = open_session(bundle, role="guard")
-        assert loaded.variant.file == f"models/guard-{main.variants[0].id}.{main.variants[0].format}"
+        assert loaded.variant.file == f"models/guard-{variant.id}.{variant.format}"
+        assert loaded.golden.frames == 4
         loaded.session.close()
+
+
+def test_plain_classification_still_runs_on_the_first_runtime(tiny_bundle: Path) -> None:
+    with open_bundle(tiny_bundle) as bundle:
+        assert bundle.manifest.min_runtime == "0.1.0"
+
+
+def test_a_latent_model_has_drawn_samples_and_no_frames(generator_draft: BundleDraft, tmp_path: Path) -> None:
+    manifest, members = build(generator_draft)
+    assert manifest.min_runtime == "0.2.0"
+    golden = manifest.main.golden
+    assert golden.frames == ()
+    samples = load_npy(members[golden.engine.input.file])
+    assert samples.shape == (4, 6)
+    assert samples.dtype == np.float32
+    write_bundle(tmp_path / "a", manifest, members)
+    with open_bundle(tmp_path / "a") as bundle:
+        loaded = open_session(bundle)
+        assert loaded.golden.ok
+        assert loaded.golden.frames == 0
+        loaded.session.close()
+
+
+def test_a_latent_model_takes_no_frames(generator_draft: BundleDraft, tiny_draft: BundleDraft) -> None:
+    with pytest.raises(BundleError, match="golden frames for a model that takes a latent"):
+        build(changed(generator_draft, frames=tiny_draft.models["main"].frames))
+    assert packing.drawn_goldens(generator_draft.models["main"].input) == ()
 
 
 def test_a_stated_tolerance_is_kept(tiny_draft: BundleDraft) -> None:
@@ -282,7 +310,7 @@ def test_an_engine_that_disagrees_does_not_widen_the_tolerance(
 
         with monkeypatch.context() as patch:
             patch.setattr(engines, "compile_model", compile_model)
-            tolerance = measure_tolerance(variant, samples, expected, outputs)
+            tolerance = measure_tolerance(variant, samples, expected, outputs, RawDecode())
         assert next(made) > 1
         return tolerance
 

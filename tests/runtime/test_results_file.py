@@ -2,16 +2,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bedside.runtime.answers import (
+    Generation,
+    HeatMap,
+    Picture,
+    Raw,
+    RawOutput,
+    Reconstruction,
+    Smoothing,
+    Translation,
+)
 from bedside.runtime.errors import SourceError
 from bedside.runtime.frame import SourceReference
-from bedside.runtime.result import Failed, Outcome, Raw, RawOutput, Result, Smoothing, Withheld
-from bedside.runtime.results_file import MAX_LINE_BYTES, read_results
+from bedside.runtime.geometry import Box
+from bedside.runtime.result import Failed, Outcome, Result, Withheld
+from bedside.runtime.results_file import MAX_LINE_BYTES, read_results, without_picture
 
 MakeResult = Callable[..., Result]
 
@@ -78,7 +90,7 @@ def test_blocks_that_never_reached_the_disk_end_the_file(lines: list[bytes], tmp
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda line: line[: len(line) // 2] + b"\n", "damaged record: JSON is malformed"),
+        (lambda line: line[: len(line) // 2] + b"\n", "damaged record: "),
         (lambda line: b"\0" * len(line[:-1]) + b"\n", "damaged record: NUL bytes"),
         (lambda line: b"\n", "damaged record"),
         (lambda line: b"[]\n", "not a result: Expected `object`, got `array`"),
@@ -127,3 +139,24 @@ def test_no_bytes_raise_anything_else(noise: bytes, lines: list[bytes], tmp_path
     except SourceError:
         return
     assert read[0].seq == 0
+
+
+@pytest.mark.parametrize("kind", ["translation", "generation"])
+def test_pictures_stay_out_of_it(kind: str, make_result: MakeResult) -> None:
+    picture = Picture(2, 1, "gray", b"ab")
+    answer: Any = Generation(1.0, 2.0, picture)
+    if kind == "translation":
+        answer = Translation(Box(0, 0, 2, 1), 3.0, picture)
+    result = make_result(0, result=answer)
+    written = without_picture(result)
+    assert written.result == msgspec.structs.replace(answer, picture=None)
+    assert result.result is answer
+    assert msgspec.json.decode(msgspec.json.encode(written), type=Result) == written
+    assert without_picture(written) is written
+
+
+def test_maps_stay_in_it(make_result: MakeResult) -> None:
+    heat = HeatMap(2, 1, Box(0, 0, 640, 480), 0.0, 9.5, b"\x00\xff")
+    result = make_result(0, result=Reconstruction(1.0, 1.0, map=heat))
+    assert without_picture(result) is result
+    assert msgspec.json.decode(msgspec.json.encode(result), type=Result) == result

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from bedside.devices.sinks import JsonlSink
+from bedside.runtime.answers import Generation, Picture
 from bedside.runtime.clock import ManualClock
 from bedside.runtime.errors import SinkError
 from bedside.runtime.protocols import SourceInfo
@@ -290,3 +291,14 @@ def test_the_home_folder_is_understood(
     sink.open(INFO)
     sink.close()
     assert (tmp_path / "r.jsonl").exists()
+
+
+def test_a_picture_that_a_model_made_is_not_written(make_result: MakeResult, tmp_path: Path) -> None:
+    picture = Picture(64, 64, "rgb", bytes(64 * 64 * 3))
+    sink = JsonlSink(tmp_path / "r.jsonl", clock=ManualClock())
+    sink.open(INFO)
+    sink.write(make_result(0, result=Generation(0.0, 0.0, picture)), None)
+    sink.close()
+    assert (tmp_path / "r.jsonl").stat().st_size < 1_000
+    (again,) = read_results(tmp_path / "r.jsonl")
+    assert again.result == Generation(0.0, 0.0)

@@ -173,6 +173,47 @@ def test_a_custom_class_needs_its_module(tmp_path: Path, module: str) -> None:
     path = saved(small(stranger_module.Halve()), tmp_path / "m.keras")
 
 
+TASKS = ("classification", "segmentation", "detection", "reconstruction", "translation", "generation")
+
+
+def outputs_of(task: str, front: Any = None) -> Any:
+    """A small model of every task, with something put in front of it."""
+    pixels = keras.Input((7,) if task == "generation" else (8, 8, 3))
+    x = pixels if front is None else front(pixels)
+    if task == "generation":
+        x = L.Reshape((8, 8, 3))(L.Dense(192)(x))
+    if task == "classification":
+        return keras.Model(pixels, L.Dense(2, activation="softmax")(L.Flatten()(x)))
+    if task == "detection":
+        heads = {"boxes": L.Conv2D(4, 4, 4, activation="relu")(x), "scores": L.Conv2D(2, 4, 4)(x)}
+        return keras.Model(pixels, heads)
+    return keras.Model(pixels, L.Conv2D(3, 3, padding="same", activation="tanh")(x))
+
+
+@keras.saving.register_keras_serializable(package="bedside_tests")
+class Twice(L.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return 2 * x
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_same_is_refused_for_every_task(task: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    assert load_keras(saved(outputs_of(task), path)).outputs
+    assert "Lambda layer 'halve'" in message(
+        saved(outputs_of(task, L.Lambda(lambda x: x / 2, name="halve")), path)
+    )
+    saved(outputs_of(task, Twice()), path)
+    kept = keras.saving.get_custom_objects().pop("bedside_tests>Twice")
+    refused = message(path)
+    keras.saving.get_custom_objects()["bedside_tests>Twice"] = kept
+    assert "the custom class bedside_tests>Twice" in refused.replace("'", "")
+    assert "--import" in refused
+    old = tmp_path / "m.h5"
+    outputs_of(task).save(old)
+    assert "HDF5" in message(old)
+
+
 def test_a_module_that_cannot_be_imported(tmp_path: Path) -> None:
     path = saved(small(), tmp_path / "m.keras")
     assert "no_such_module" in message(path, ("no_such_module",))

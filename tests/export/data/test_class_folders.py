@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from bedside.export.data.class_folders import load_class_folders
-from bedside.export.data.types import ClassificationData
-from bedside.export.recipe import ClassFoldersData
+from bedside.export.data.loading import load_data
+from bedside.export.data.recipe import ClassFoldersData
+from bedside.export.data.types import DataSet
 from bedside.runtime.errors import RecipeError
 
 
@@ -25,8 +25,8 @@ def tree(root: Path, names: dict[str, int], start: int = 0) -> Path:
     return root
 
 
-def load(root: Path, **options) -> ClassificationData:
-    return load_class_folders(ClassFoldersData(path=str(root), **options), seed=1, root=None)
+def load(root: Path, **options) -> DataSet:
+    return load_data(ClassFoldersData(path=str(root), **options), seed=1, root=None)
 
 
 def keys(split) -> set[str]:
@@ -48,11 +48,11 @@ def test_flat_class_folders(tmp_path: Path):
 def test_relative_paths_start_at_the_data_root(tmp_path: Path):
     tree(tmp_path / "set", {"a": 5, "b": 5})
     recipe = ClassFoldersData(path="set")
-    assert len(load_class_folders(recipe, seed=1, root=tmp_path).train.items) == 6
+    assert len(load_data(recipe, seed=1, root=tmp_path).train.items) == 6
     with pytest.raises(RecipeError, match=r"--data-root"):
-        load_class_folders(recipe, seed=1, root=None)
+        load_data(recipe, seed=1, root=None)
     with pytest.raises(RecipeError, match=r"no such folder"):
-        load_class_folders(recipe, seed=1, root=tmp_path / "other")
+        load_data(recipe, seed=1, root=tmp_path / "other")
 
 
 def test_labels_give_the_order(tmp_path: Path):
@@ -183,7 +183,9 @@ def test_what_an_item_is_when_it_cannot_be_decoded(tmp_path: Path):
     tree(tmp_path, {"a": 5, "b": 5})
     broken = tmp_path / "b" / "zz.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
-    items = {i.key: i for s in load(tmp_path).splits for i in s.items}
+    with pytest.raises(RecipeError, match=r"1 of 11 frames cannot be read: b/zz.png: is not an image"):
+        load(tmp_path)
+    items = {i.key: i for s in load(tmp_path, near_duplicates="ignore").splits for i in s.items}
     with pytest.raises(RecipeError, match=r"zz.png: is not an image"):
         items["b/zz.png"].load()
 

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from bedside.export.data.drawn import SOURCE, Stage, drawn_items, load_synthetic
+from bedside.export.data.drawn import SOURCE, Stage, drawn_items
 from bedside.export.data.loading import load_data
-from bedside.export.data.types import ClassificationData
-from bedside.export.recipe import CollectionData, CollectionItem, SyntheticData
+from bedside.export.data.recipe import CollectionData, CollectionItem, SyntheticData
+from bedside.export.data.types import DataSet
 from bedside.export.recipe_loading import load_recipe
 from bedside.runtime.errors import RecipeError
 
@@ -22,7 +22,7 @@ def pictures(root: Path, pattern: str, count: int, start: int = 0) -> None:
         cv2.imwrite(str(path), np.random.default_rng(start + index).integers(0, 256, (10, 12, 3), np.uint8))
 
 
-def load(root: Path | None, *items: CollectionItem, **options: Any) -> ClassificationData:
+def load(root: Path | None, *items: CollectionItem, **options: Any) -> DataSet:
     return load_data(CollectionData(labels=("a", "b"), items=items, **options), seed=1, root=root)
 
 
@@ -107,28 +107,28 @@ def test_no_two_drawn_patterns_look_the_same():
 
 
 def test_the_synthetic_set_has_three_classes():
-    data = load_synthetic(SyntheticData(samples=20, width=32, height=24), seed=1)
+    data = load_data(SyntheticData(samples=20, width=32, height=24), seed=1)
     assert data.labels == ("plain", "cyst", "mass")
     assert [s.counts(3).tolist() for s in data.splits] == [[13] * 3, [3] * 3, [4] * 3]
     pixels, color = data.holdout.items[0].load()
     assert (pixels.shape, color) == ((24, 32, 1), "gray")
-    again = load_synthetic(SyntheticData(samples=20, width=32, height=24), seed=1)
+    again = load_data(SyntheticData(samples=20, width=32, height=24), seed=1)
     assert [s.sha256 for s in again.splits] == [s.sha256 for s in data.splits]
 
 
 @pytest.fixture(scope="module")
-def modality(data_root: Path) -> ClassificationData:
+def modality(data_root: Path) -> DataSet:
     recipe, _ = load_recipe("modality-cnn")
     return load_data(recipe.data, seed=recipe.seed, root=data_root)
 
 
-def test_modality_cnn_never_sees_what_it_is_shown_on(modality: ClassificationData):
+def test_modality_cnn_never_sees_what_it_is_shown_on(modality: DataSet):
     every = [key for split in modality.splits for key in keys(split)]
     assert not [key for key in every if "examples_ybr_color" in key or "clips" in key]
     assert not [note for note in modality.notes if "matched nothing" in note]
 
 
-def test_modality_cnn_holds_out_subjects_and_sequences(modality: ClassificationData):
+def test_modality_cnn_holds_out_subjects_and_sequences(modality: DataSet):
     def groups(split, part: str) -> set[str]:
         return {item.group for item in split.items if part in item.key}
 
@@ -141,7 +141,7 @@ def test_modality_cnn_holds_out_subjects_and_sequences(modality: ClassificationD
         assert split.counts(3).min() >= 30
 
 
-def test_the_echo_cine_is_opened_by_none_of_its_items(modality: ClassificationData):
+def test_the_echo_cine_is_opened_by_none_of_its_items(modality: DataSet):
     ultrasound = [item for item in modality.train.items if ".dcm" in item.key]
     assert len({item.key.split("#")[0] for item in ultrasound}) == 13
     pixels, color = next(i for i in ultrasound if "US1_UNCR" in i.key).load()

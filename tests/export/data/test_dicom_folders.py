@@ -8,9 +8,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from bedside.export.data.dicom_folders import load_dicom_folders
-from bedside.export.data.types import ClassificationData
-from bedside.export.recipe import DicomFoldersData
+from bedside.export.data.loading import load_data
+from bedside.export.data.recipe import DicomFoldersData
+from bedside.export.data.types import DataSet
 from bedside.runtime.errors import RecipeError
 
 
@@ -39,11 +39,11 @@ def write_object(path: Path, seed: int, *, frames: int = 1, patient: str | None 
     return pixels
 
 
-def load(root: Path, **options: Any) -> ClassificationData:
-    return load_dicom_folders(DicomFoldersData(path=str(root), **options), seed=1, root=None)
+def load(root: Path, **options: Any) -> DataSet:
+    return load_data(DicomFoldersData(path=str(root), **options), seed=1, root=None)
 
 
-def everything(data: ClassificationData) -> list[Any]:
+def everything(data: DataSet) -> list[Any]:
     return [item for split in data.splits for item in split.items]
 
 

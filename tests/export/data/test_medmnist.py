@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bedside.export.data.medmnist import load_medmnist
-from bedside.export.data.types import ClassificationData
-from bedside.export.recipe import MedMnistData
+from bedside.export.data.loading import load_data
+from bedside.export.data.recipe import MedMnistData
+from bedside.export.data.types import DataSet
 from bedside.runtime.errors import RecipeError
 
 COUNTS = {"train": 30, "val": 9, "test": 12}
@@ -28,8 +28,8 @@ def write(folder: Path, content: dict[str, Any]) -> Path:
     return folder
 
 
-def load(folder: Path, **options: Any) -> ClassificationData:
-    return load_medmnist(MedMnistData(path="set.npz", **options), seed=1, root=folder)
+def load(folder: Path, **options: Any) -> DataSet:
+    return load_data(MedMnistData(path="set.npz", **options), seed=1, root=folder)
 
 
 @pytest.mark.parametrize(("shape", "color"), [((28, 28), "gray"), ((28, 28, 3), "rgb"), ((64, 64), "gray")])

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bedside.export.data.splitting import Fractions, make_data
-from bedside.export.data.types import Item, SplitName
+from bedside.export.data.splitting import Fractions, to_draw
+from bedside.export.data.splitting import make_data as divide
+from bedside.export.data.types import DataSet, Found, Item, SplitName
 from bedside.runtime.errors import RecipeError
 
 FRACTIONS = Fractions(holdout=0.2, validation=0.15)
@@ -19,6 +20,14 @@ def item(key: str, label: int, group: str = "", content: str = "", split: SplitN
     return Item(
         key, label, group or key, load=lambda: pytest.fail("not to be read"), sha256=digest, split=split
     )
+
+
+def make_data(
+    items, labels, *, fractions: Fractions, seed: int, draw=None, fold=None, labelled=True
+) -> DataSet:
+    wanted = to_draw((), fractions.calibration) if draw is None else draw
+    found = Found(labels=tuple(labels), items=tuple(items), draw=wanted, labelled=labelled)
+    return divide(found, fractions=fractions, seed=seed, fold=fold)
 
 
 def crowd(groups_per_class: list[int], size: int = 3) -> list[Item]:
@@ -153,3 +162,43 @@ def test_a_class_missing_in_a_fixed_holdout_is_named():
 def test_a_key_that_two_patterns_match_is_refused():
     with pytest.raises(RecipeError, match=r"is named twice"):
         make_data([item("k", 0), item("k", 1, "other")], ["a", "b"], fractions=FRACTIONS, seed=1)
+
+
+def test_a_calibration_split_is_drawn_where_it_is_wanted():
+    fractions = Fractions(holdout=0.2, validation=0.15, calibration=0.1)
+    data = make_data(crowd([100, 40], size=1), ["a", "b"], fractions=fractions, seed=3)
+    assert [split.name for split in data.splits] == ["train", "validation", "calibration", "holdout"]
+    assert data.calibration.counts(2).tolist() == [10, 4]
+    assert data.holdout.counts(2).tolist() == [20, 8]
+    assert len(where(data)) == 140
+
+
+def test_without_a_calibration_split_the_others_are_what_they_were():
+    one = make_data(crowd([30, 30]), ["a", "b"], fractions=FRACTIONS, seed=1)
+    assert [split.name for split in one.splits] == ["train", "validation", "holdout"]
+    assert not one.calibration.items
+    fixed = [item("v", 0, split="calibration"), item("w", 1, split="calibration")]
+    two = make_data([*crowd([30, 30]), *fixed], ["a", "b"], fractions=FRACTIONS, seed=1)
+    assert [i.key for i in two.calibration.items] == ["v", "w"]
+
+
+def test_a_calibration_split_that_lacks_a_class_is_refused():
+    fixed = [item("v", 0, split="calibration")]
+    with pytest.raises(RecipeError, match=r"class 'b' has no samples in the calibration split"):
+        make_data([*crowd([10, 10]), *fixed], ["a", "b"], fractions=FRACTIONS, seed=1)
+    fractions = Fractions(0.2, 0.15, 0.1)
+    assert make_data(crowd([10, 4]), ["a", "b"], fractions=fractions, seed=1).calibration.groups == 2
+    with pytest.raises(RecipeError, match=r"class 'b' has no samples in the .* split"):
+        make_data(crowd([10, 3]), ["a", "b"], fractions=fractions, seed=1)
+
+
+def test_frames_without_a_class_are_split_by_group_alone():
+    labels = ["background", "nerve", "vessel"]
+    data = make_data(crowd([40], size=2), labels, fractions=FRACTIONS, seed=1, labelled=False)
+    assert data.labels == tuple(labels)
+    assert [split.groups for split in data.splits] == [26, 6, 8]
+    with pytest.raises(RecipeError, match=r"there are no samples in the .* split"):
+        make_data(crowd([2]), labels, fractions=FRACTIONS, seed=1, labelled=False)
+    with pytest.raises(RecipeError, match=r"no samples in the .* split") as caught:
+        make_data(crowd([1]), ["frame"], fractions=FRACTIONS, seed=1, labelled=False)
+    assert "1 group," in caught.value.hint

@@ -1,6 +1,6 @@
 import numpy as np
 
-from bedside.export.data.types import ClassificationData
+from bedside.export.data.types import DataSet
 from bedside.export.gates.goldens import golden_inputs, golden_samples
 from bedside.runtime.bundle.manifest import InputSpec
 
@@ -22,7 +22,7 @@ def test_samples_reach_every_grey_level_and_every_frequency() -> None:
         )
 
 
-def test_no_frame_of_the_data_unless_asked_for(data: ClassificationData) -> None:
+def test_no_frame_of_the_data_unless_asked_for(data: DataSet) -> None:
     own = {item.load()[0].tobytes() for item in data.holdout.items}
     drawn = golden_inputs(InputSpec(width=40, height=24), data.holdout)
     assert drawn

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from bedside.runtime.bundle import container
+from bedside.runtime.bundle.decode import ClassificationDecode
 from bedside.runtime.bundle.manifest import (
-    ClassificationDecode,
     EngineGolden,
     FrameGolden,
     Golden,

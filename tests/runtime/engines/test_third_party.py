@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from bedside.runtime import engines
-from bedside.runtime.bundle.manifest import ClassificationDecode, InputSpec, Normalization
+from bedside.runtime.bundle.decode import ClassificationDecode
+from bedside.runtime.bundle.manifest import InputSpec, Normalization
 from bedside.runtime.engines import Session, SessionOptions
 from bedside.runtime.errors import EngineError
 from bedside.runtime.preprocess import Preprocessor
-from bedside.runtime.tasks import make_task
+from bedside.runtime.tasks import View, make_task
 
 HERE = [e for e in engines.preference("tflite") if engines.status(e).available]
 
@@ -62,9 +63,9 @@ def test_mobilenet_sees_the_cat(data_root: Path, engine: str) -> None:
     )
     frame = cv2.imread(str(folder / "cat.bmp"))
     assert frame is not None
-    Preprocessor(spec)(frame, "bgr", session.input())
+    view = View(Preprocessor(spec)(frame, "bgr", session.input()))
     labels = tuple(str(k) for k in range(1001))
-    found = make_task(ClassificationDecode(labels=labels)).decode(session.invoke(), session.outputs)
+    found = make_task(ClassificationDecode(labels=labels)).decode(session.invoke(), session.outputs, view)
     session.close()
     assert found.index == 286
     assert found.score > 0.67

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from bedside.runtime import engines
+from bedside.runtime.answers import Classification
+from bedside.runtime.bundle.decode import ClassificationDecode
 from bedside.runtime.bundle.manifest import (
-    ClassificationDecode,
     EngineGolden,
     FileRef,
     Golden,
@@ -32,7 +33,7 @@ from bedside.runtime.golden import GoldenReport
 from bedside.runtime.loading import Loaded
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.protocols import SourceInfo
-from bedside.runtime.result import Classification, Outcome, Result
+from bedside.runtime.result import Outcome, Result
 from bedside.runtime.source_base import SourceBase
 from bedside.runtime.stream import pipeline
 from bedside.runtime.stream.ledger import LedgerSnapshot
@@ -303,7 +304,8 @@ def test_a_recording_through_a_real_model(tiny: Session) -> None:
         assert result.pts_ns == result.seq * 40_000_000
         assert (result.engine, result.variant, result.precision) == ("litert", "v", "fp32")
     assert len({r.anchor for r in sink.results}) == 1
-    assert all(stream.latency.summary()[stage]["samples"] == 60 for stage in pipeline.STAGES)
+    assert stream.latency.stages == ("preprocess", "invoke", "decode", "age")
+    assert all(stream.latency.summary()[stage]["samples"] == 60 for stage in stream.latency.stages)
     assert all_returned(source.pool)
 
 
@@ -712,7 +714,7 @@ def test_any_error_of_ours_while_a_frame_is_worked_on_ends_the_stream_in_order()
     def refuse(*_: object) -> None:
         raise BedsideError("cannot")
 
-    stream._preprocess = refuse  # type: ignore[assignment]
+    stream._inference = refuse  # type: ignore[assignment]
     summary = run(stream)
     assert str(summary.error) == "cannot"
     assert summary.ledger.failed == {"engine": 1}

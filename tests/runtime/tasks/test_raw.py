@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from bedside.runtime.bundle.manifest import Quantization, RawDecode, TensorSpec
+from bedside.runtime.answers import Raw, RawOutput
+from bedside.runtime.bundle.decode import RawDecode
+from bedside.runtime.bundle.manifest import Quantization, TensorSpec
 from bedside.runtime.errors import UsageError
-from bedside.runtime.result import Raw, RawOutput
 from bedside.runtime.tasks import NotFiniteError, dequantize, make_task
+from bedside.runtime.testing.views import make_view
 
 BOXES = TensorSpec(
     name="boxes", shape=(1, 2, 2), dtype="int8", quantization=Quantization(scale=0.5, zero_point=10)
@@ -18,7 +20,7 @@ HEAT = TensorSpec(name="heat", shape=(1, 3), dtype="float32")
 def test_every_output_is_summarised_in_real_values() -> None:
     boxes = np.array([[[10, -128], [127, 12]]], np.int8)
     classes = np.array([[3, 21, 21]], np.int64)
-    found = make_task(RawDecode()).decode((boxes, classes), (BOXES, CLASSES))
+    found = make_task(RawDecode()).decode((boxes, classes), (BOXES, CLASSES), make_view())
     assert found == Raw(
         (
             RawOutput(name="boxes", shape=(1, 2, 2), min=-69.0, max=58.5, argmax=2),
@@ -27,30 +29,16 @@ def test_every_output_is_summarised_in_real_values() -> None:
     )
 
 
-def test_dense_is_everything_in_order() -> None:
-    boxes = np.array([[[10, 12], [8, 11]]], np.int8)
-    dense = make_task(RawDecode()).dense((boxes, np.array([[1, 2, 3]], np.int64)), (BOXES, CLASSES))
-    assert dense.dtype == np.float32
-    assert dense.tolist() == [0.0, 1.0, -1.0, 0.5, 1.0, 2.0, 3.0]
-
-
 @pytest.mark.fault("B12")
 def test_nan_is_withheld() -> None:
-    task = make_task(RawDecode())
-    for call in (task.decode, task.dense):
-        with pytest.raises(NotFiniteError, match="'heat'"):
-            call((np.array([[0.0, np.inf, 1.0]], np.float32),), (HEAT,))
+    bad = np.array([[0.0, np.inf, 1.0]], np.float32)
+    with pytest.raises(NotFiniteError, match="'heat'"):
+        make_task(RawDecode()).decode((bad,), (HEAT,), make_view())
 
 
 def test_raw_outputs_cannot_be_smoothed() -> None:
     with pytest.raises(UsageError, match="cannot be smoothed"):
         make_task(RawDecode(), smoothing=0.5)
-
-
-def test_reset_does_nothing() -> None:
-    task = make_task(RawDecode())
-    task.reset()
-    assert task.dense((np.ones((1, 3), np.float32),), (HEAT,)).tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "float16", "float32"])

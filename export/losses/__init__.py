@@ -1,0 +1,1 @@
+"""Losses and target encoders of segmentation and detection."""

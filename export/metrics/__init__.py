@@ -1,0 +1,1 @@
+"""How good an answer is: numbers over arrays, with their intervals. Needs no model."""

@@ -1,0 +1,123 @@
+"""Two networks trained against each other, by `train_on_batch` alone, so on every Keras backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bedside.export.recipe import Recipe
+from bedside.export.training.checkpoint import CheckpointFolder
+from bedside.export.training.checks import memory_errors
+from bedside.export.training.keeper import Keeper
+from bedside.export.training.progress import TrainingProgress
+from bedside.export.training.result import TrainingResult
+
+Arrays = npt.NDArray[Any]
+
+
+class Adversaries:
+    """A generator and a discriminator, with the two models that train them.
+
+    Only one of the two learns at a time: `trainable` of the discriminator is set before each step, and each
+    trainer reads it when it is traced.
+
+    Args:
+        generator: A network.
+        discriminator: A network.
+        to_judge: Compiled: what the discriminator is trained as.
+        to_fool: Compiled: the generator with the discriminator behind it.
+    """
+
+    def __init__(self, generator: Any, discriminator: Any, to_judge: Any, to_fool: Any) -> None:
+        self.generator, self.discriminator = generator, discriminator
+        self._to_judge, self._to_fool = to_judge, to_fool
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return {"to_judge": self._to_judge, "to_fool": self._to_fool}
+
+    def judge(self, x: Any, y: Any) -> float:
+        """One step of the discriminator; its loss."""
+        self.discriminator.trainable = True
+        return _first(self._to_judge.train_on_batch(x, y))
+
+    def fool(self, x: Any, y: Any) -> float:
+        """One step of the generator; its loss."""
+        self.discriminator.trainable = False
+        return _first(self._to_fool.train_on_batch(x, y))
+
+
+#: Steps of one epoch: yields `(loss of the generator, loss of the discriminator)` per batch.
+Epoch = Callable[[int], Iterator[tuple[float, float]]]
+
+
+def train_adversaries(
+    pair: Adversaries,
+    epoch_steps: Epoch,
+    steps: int,
+    validate: Callable[[], float],
+    recipe: Recipe,
+    folder: Path,
+    shown: TrainingProgress,
+    notes: tuple[str, ...],
+    metric: str,
+    seconds_now: Callable[[], float] = time.monotonic,
+) -> TrainingResult:
+    """Run the epochs; the generator's weights of the best epoch are kept.
+
+    Args:
+        pair: The two.
+        epoch_steps: Trains one epoch.
+        steps: Batches per epoch.
+        validate: How far the generator's pictures are from what they should be; the lowest is best.
+        recipe: `[training]` counts.
+        folder: Of the state.
+        shown: Told of every batch and epoch.
+        notes: Handed on.
+        metric: Name of what `validate` gives.
+        seconds_now: Monotonic time in seconds.
+
+    Raises:
+        RecipeError: The loss is not finite, or memory is short.
+        SinkError: The state cannot be written or read.
+    """
+    settings = recipe.training
+    keeper = Keeper(
+        pair.models,
+        pair.generator,
+        CheckpointFolder(folder),
+        shown,
+        settings.epochs,
+        settings.patience,
+        seconds_now,
+        metric,
+    )
+    resumed = keeper.resume()
+    shown.begin(settings.epochs, steps, resumed or 0)
+    try:
+        with memory_errors():
+            for epoch in range(resumed or 0, settings.epochs):
+                if keeper.over:
+                    break
+                losses = []
+                for step, pair_of_losses in enumerate(epoch_steps(epoch)):
+                    losses.append(pair_of_losses)
+                    shown.step(epoch, step)
+                loss, judged = (float(v) for v in np.mean(losses, axis=0))
+                distance = validate()
+                logs = {"loss": loss, "discriminator": judged, "val_loss": distance, "val_score": distance}
+                keeper.epoch_end(epoch, logs, pair.generator.get_weights())
+    finally:
+        shown.end()
+    state = keeper.finish()
+    return TrainingResult(pair.generator, state.history, state.best_epoch + 1, resumed, state.seconds, notes)
+
+
+def _first(loss: Any) -> float:
+    return float(np.asarray(loss[0] if isinstance(loss, list | tuple) else loss))
