@@ -41,6 +41,7 @@ from bedside.export.reports.outcome import ExportOutcome, SplitSummary, Training
 from bedside.export.reports.samples import samples_to_show
 from bedside.export.steps import Silent, Steps
 from bedside.export.tasks.kits import kit_for
+from bedside.export.training.distributed import worker_rank
 from bedside.export.training.run import train
 from bedside.export.trust import measured_confidence, trust
 from bedside.export.writable import check_writable
@@ -78,7 +79,7 @@ def export_recipe(
     fold: Fold | None = None,
     steps: Steps | None = None,
     clock: Clock | None = None,
-) -> ExportResult:
+) -> ExportResult | None:
     """Train what a recipe says, or take its weights, and make a bundle of it.
 
     Args:
@@ -93,6 +94,9 @@ def export_recipe(
         fold: The holdout is this fold of the data, instead of what the recipe says.
         steps: Who watches.
         clock: For timings and the date.
+
+    Returns:
+        None on a worker that is not the chief (`training.strategy = "workers"`).
 
     Raises:
         RecipeError: The recipe or its data do not hold together.
@@ -110,6 +114,9 @@ def export_recipe(
     else:
         work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
         trained = _train(recipe, data, work, root, steps)
+        if recipe.training.strategy == "workers" and worker_rank() > 0:
+            steps.say("this worker is done; the chief writes the bundle")
+            return None
     plan = Plan(
         name=recipe.name,
         version=recipe.version,

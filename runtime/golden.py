@@ -10,11 +10,11 @@ is held to the variant's tolerance; where it differs within `pixel_tolerance`, t
 (`MAX_TOLERANCE`): the engine was measured exactly at the first level, and the answer to a slightly different
 picture is a different answer.
 
-The error of an output is `max|a - b| / max|b|`, where `max|b|` counts as at least `STEPS` quantization steps: engines
-may round a tie either way, and where every golden answer lies near 0, as whitened codes do, one step is no sign of a
-wrong answer. Where an output holds classes or counts, such as a map of the best
-class per pixel, a difference of codes says nothing, and a pixel on the border of two classes may fall either way:
-there the error is the fraction of elements that differ, held to the same tolerance (`label_outputs`).
+The error of an output is `max|a - b| / max|b|`. There `max|b|` counts as at least `STEPS` quantization steps: an
+engine may round a tie either way, and where every golden answer lies near 0, as whitened codes do, one step is no
+sign of a wrong answer. Where an output holds classes or counts, such as a map of the best class per pixel, a
+difference of codes says nothing, and a pixel on the border of two classes may fall either way: there the error is
+the fraction of elements that differ, held to the same tolerance (`label_outputs`).
 
 A model without golden frames, such as one that draws pictures from latents, has its answers to the engine's samples
 decoded instead.
@@ -44,7 +44,6 @@ from bedside.runtime.geometry import Fit, Rect, fit
 from bedside.runtime.latent import make_preprocess
 from bedside.runtime.preprocess import Preprocess
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder, View, dequantize, make_task
-
 
 #: One quantization step is an error of at most 1 / STEPS, which is what int8 is allowed at least.
 STEPS = 20

@@ -15,9 +15,13 @@ _FRAME = """\
 Input: one tensor (N, height, width, channels), channels 1 or 3 and last, one fixed size (a model that takes any
 size is given one with --size). A flat input (N, height * width * channels) works where --size and --color say
 what it is. What happens to pixels 0..255 has to be known: the model begins with Rescaling or Normalization, or
---preprocessing, --scale and --offset, or --mean and --std say it.
+--preprocessing, --scale and --offset, or --mean and --std say it."""
+
+_LATENT = "Input: one tensor (N, D) or (N, 1, 1, D), standard normal numbers, D fixed. No preprocessing."
+
+_MODEL = """\
 Model: a .keras file, Sequential, functional, or subclassed with --import; float32; no Lambda layer; every custom
-class registered; no dynamic shape behind a fixed input; the same frame gives the same outputs twice."""
+class registered; no dynamic shape behind a fixed input; the same input gives the same outputs twice."""
 
 _CLASSIFICATION = """\
 One output, in one of these forms (K: number of labels, in their order):
@@ -62,8 +66,7 @@ One output (N, h, w, 1 or 3), a picture of any size.
 {_RANGE}"""
 
 _GENERATION = f"""\
-Input: one tensor (N, D) or (N, 1, 1, D), standard normal numbers, D fixed. No preprocessing.
-Output: one, (N, h, w, 1 or 3), a picture.
+One output (N, h, w, 1 or 3), a picture.
 {_RANGE}"""
 
 _OUTPUTS: dict[str, str] = {
@@ -92,8 +95,7 @@ def requirements(task: Task) -> str:
         UsageError: No model can be exported for it.
     """
     check_task(task)
-    text = _OUTPUTS[task]
-    return text if task == "generation" else f"{_FRAME}\n{text}"
+    return "\n".join((_LATENT if task == "generation" else _FRAME, _MODEL, _OUTPUTS[task]))
 
 
 def check_task(task: str) -> None:

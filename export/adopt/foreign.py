@@ -22,6 +22,8 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLED = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
 #: `config.json` of an EfficientNetV2-L is 1 MB; a model that needs more is not one that runs on a device.
 _MAX_CONFIG = 32 << 20
+#: Keras' own layers that bring somebody else's code or graph with them; not every Keras 3 refuses them in safe mode.
+_WRAPPERS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _RESAVE = "load it where it was made and save it again with model.save('model.keras')"
 
 
@@ -131,6 +133,9 @@ def _check_classes(config: dict[str, Any], where: str) -> None:
                 where=where,
                 hint="replace it by a Rescaling or another built-in layer, or register a class of your own",
             )
+        if name in _WRAPPERS:
+            hint = "rebuild it of Keras layers and save that"
+            raise UsageError(f"holds a {name}, which is code from elsewhere", where=where, hint=hint)
         if name == "function" and isinstance(inner, str):
             if module == "builtins" and keras.saving.get_registered_object(inner) is None:
                 raise UsageError(

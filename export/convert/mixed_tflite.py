@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.algorithm_manager import AlgorithmName, check_op_quantization_config
 from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
@@ -77,8 +77,12 @@ class TfliteMixer:
                 ).quantized_model
                 if made is None:
                     raise ValueError("nothing was quantized")
-                data = bytes(made)
-                return data if self._latent else _take_pixels(data)
+                # Large files keep their weights behind the flatbuffer, where older interpreters do not look:
+                # read them in, and write one flatbuffer.
+                file = flatbuffer_utils.read_model_from_bytearray(bytes(made))
+                if not self._latent:
+                    _take_pixels(file)
+                return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
             except ConversionError:
                 raise
             except Exception as error:
@@ -113,7 +117,7 @@ def _calibrated(data: bytes, calibration: npt.NDArray[Any], method: str, latent:
     ranges = calibrator.get_model_qsvs()
     if method != "min-max" and not latent:
         # Pixels are pixels, however rare black and white are.
-        for name in _cast_pixels(schema.ModelT.InitFromPackedBuf(data, 0)):
+        for name in _cast_pixels(flatbuffer_utils.read_model_from_bytearray(data)):
             low, high = (
                 np.full_like(ranges[name][side], value) for side, value in (("min", 0), ("max", 255))
             )
@@ -137,7 +141,7 @@ def _layers(data: bytes, outputs: tuple[str, ...]) -> tuple[Layer, ...]:
     recipe = RecipeManager()
     _quantize(recipe, ".*")
     config = recipe.get_quantization_configs(qtyping.TFLOperationName.CONV_2D, "any")[1]
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model = flatbuffer_utils.read_model_from_bytearray(data)
     graph = model.subgraphs[0]
     # The converter names what gives an output after its function, not after its layer.
     final = dict(zip(graph.outputs, outputs, strict=True))
@@ -157,7 +161,7 @@ def _layers(data: bytes, outputs: tuple[str, ...]) -> tuple[Layer, ...]:
     return grouped(found)
 
 
-def _take_pixels(data: bytes) -> bytes:
+def _take_pixels(model: Any) -> None:
     """Quantize pixels directly where the file casts them to float and quantizes them then.
 
     What is left is the QUANTIZE from uint8 to int8 that TensorFlow's converter writes as well. Where the first
@@ -166,7 +170,6 @@ def _take_pixels(data: bytes) -> bytes:
     Raises:
         ConversionError: The scale is not exactly 1: pixels would be misread.
     """
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
     graph = model.subgraphs[0]
 
     def users(tensor: int) -> list[Any]:
@@ -174,10 +177,10 @@ def _take_pixels(data: bytes) -> bytes:
 
     first = users(graph.inputs[0])
     if len(first) != 1 or _kind(model, first[0]) != "CAST":
-        return data
+        return
     second = users(first[0].outputs[0])
     if len(second) != 1 or _kind(model, second[0]) != "QUANTIZE":
-        return data
+        return
     cast, quantize = first[0], second[0]
     steps = graph.tensors[quantize.outputs[0]].quantization
     if list(steps.scale) != [1.0] or list(steps.zeroPoint) != [-128]:
@@ -191,6 +194,3 @@ def _take_pixels(data: bytes) -> bytes:
     graph.tensors[graph.inputs[0]].quantization = pixels
     quantize.inputs = [graph.inputs[0]]
     graph.operators.remove(cast)
-    builder = flatbuffers.Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

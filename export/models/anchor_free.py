@@ -78,7 +78,7 @@ def anchor_free_detector(
     x = layers.Rescaling(1.0 / 255.0, name="rescale")(inputs)
     features = inverted_residuals(x, seeds, width_multiplier=width_multiplier, deepest=deepest)
     pyramid = _pyramid(features, strides[0], deepest, filters, seeds)
-    outputs = []
+    outputs: list[Any] = []
     for level in grid:
         x = separable(pyramid[level.stride], filters, seeds, f"pyramid_{level.stride}", activation="relu6")
         outputs += _head(x, level, classes, filters, towers, seeds)

@@ -73,8 +73,10 @@ def deeplab_v3_plus(
     rows, columns = height // OUTPUT_STRIDE, width // OUTPUT_STRIDE
 
     branches = [convolution(deep, filters, 1, seeds, "aspp_1x1")]
-    for rate in atrous_rates(columns, rows):
-        branches.append(separable(deep, filters, seeds, f"aspp_rate{rate}", dilation=rate))
+    branches += [
+        separable(deep, filters, seeds, f"aspp_rate{rate}", dilation=rate)
+        for rate in atrous_rates(columns, rows)
+    ]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_mean")(deep)
     mean = convolution(mean, filters, 1, seeds, "aspp_image")
     # One pixel: whichever interpolation, it becomes constant.

@@ -36,7 +36,7 @@ class Level(msgspec.Struct, frozen=True):
     def centres(self) -> npt.NDArray[np.float64]:
         """`(rows, columns, 2) float64`: x and y of the cells' centres in pixels, `(column + 0.5) * stride`."""
         x, y = np.meshgrid(np.arange(self.columns), np.arange(self.rows))
-        return (np.stack([x, y], axis=-1) + 0.5) * self.stride
+        return np.asarray((np.stack([x, y], axis=-1) + 0.5) * self.stride, np.float64)
 
 
 def levels(width: int, height: int, strides: tuple[int, ...]) -> tuple[Level, ...]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bedside.export.backend import keras
-from bedside.export.models.blocks import Seeds, check_size, class_map, convolution, normalized, separable
+from bedside.export.models.blocks import (
+    Seeds,
+    check_size,
+    class_map,
+    convolution,
+    inverted_residual,
+    separable,
+)
 from bedside.runtime.errors import RecipeError
 
 #: Filters, expansion and stride of the encoder's blocks: MobileNetV2 (Sandler et al., 2018, table 2) at half
@@ -33,7 +40,6 @@ def light_segmenter(
     channels: int = 3,
     classes: int = 2,
     width_multiplier: float = 1.0,
-    folded: bool = False,
     seed: int | None = None,
 ) -> Any:
     """A U-shaped network of about 0.24 million parameters and 0.1 GFLOP for 256x256.
@@ -52,9 +58,6 @@ def light_segmenter(
         channels: 1 or 3.
         classes: At least 2, the background among them.
         width_multiplier: Scales all filters; published weights fit 1 only.
-        folded: The encoder's convolutions have a bias and no batch norm, for published weights, into which
-            batch norms are folded. A step of training takes two thirds of the time. From random weights such an
-            encoder hardly trains: leave it False.
         seed: Makes the initial weights the same in every process; None: drawn anew.
 
     Returns:
@@ -67,24 +70,14 @@ def light_segmenter(
     if not width_multiplier > 0:
         raise RecipeError(f"width_multiplier is {width_multiplier}, it has to be above 0", where="model")
     layers, seeds = keras.layers, Seeds(seed)
-
-    def scaled(filters: int) -> int:
-        return max(4, round(filters * width_multiplier / 4) * 4)
-
     inputs = keras.Input((height, width, channels), dtype="float32", name="pixels")
     # -1 to 1, as the published weights expect it.
     x = layers.Rescaling(1.0 / 128.0, offset=-1.0, name="rescale")(inputs)
-    x = _encoding(x, scaled(STEM), seeds, "Conv", kernel=3, strides=2, folded=folded)
-    features = []
-    for index, (filters, expansion, strides) in enumerate(BLOCKS):
-        name = f"expanded_conv_{index}" if index else "expanded_conv"
-        x = _inverted_residual(x, scaled(filters), seeds, name, expansion, strides, folded)
-        if index in TAPS:
-            features.append(x)
-    for level in reversed(range(len(TAPS))):
-        filters, name = scaled(DECODER[level]), f"decoder{2 ** (level + 2)}"
+    features = half_mobilenet(x, seeds, width_multiplier=width_multiplier)
+    for level in reversed(range(len(DECODER))):
+        filters, name = scaled(DECODER[level], width_multiplier), f"decoder{2 ** (level + 2)}"
         skip = features[level]
-        if level == len(TAPS) - 1:
+        if level == len(DECODER) - 1:
             x = separable(skip, filters, seeds, f"{name}_conv1", activation="relu6")
             continue
         # A 1x1 convolution commutes with interpolation, and costs a quarter before it.
@@ -97,52 +90,29 @@ def light_segmenter(
     return keras.Model(inputs, class_map(x, classes, seeds, upsampling=4), name="light_segmenter")
 
 
-def _inverted_residual(
-    x: Any, filters: int, seeds: Seeds, name: str, expansion: int, strides: int, folded: bool
-) -> Any:
-    """`bedside.export.models.blocks.inverted_residual`, whose batch norms can be left out."""
-    start, channels = x, int(x.shape[-1])
-    if expansion != 1:
-        x = _encoding(x, expansion * channels, seeds, f"{name}_expand", folded=folded)
-    x = _encoding(x, None, seeds, f"{name}_depthwise", kernel=3, strides=strides, folded=folded)
-    x = _encoding(x, filters, seeds, f"{name}_project", linear=True, folded=folded)
-    if strides == 1 and filters == channels:
-        x = keras.layers.Add(name=f"{name}_add")([start, x])
-    return x
+def half_mobilenet(x: Any, seeds: Seeds, *, width_multiplier: float = 1.0) -> list[Any]:
+    """The encoder: layers and filters as published, so that `bedside.export.models.pretrained` can fill it.
+
+    Args:
+        x: Pixels between -1 and 1, `(N, H, W, C)`.
+        seeds: Of the initial weights.
+        width_multiplier: Scales all filters.
+
+    Returns:
+        The last feature maps at the strides 4, 8, 16 and 32.
+    """
+    x = convolution(x, scaled(STEM, width_multiplier), 3, seeds, "Conv", strides=2, activation="relu6")
+    features = []
+    for index, (filters, expansion, strides) in enumerate(BLOCKS):
+        name = f"expanded_conv_{index}" if index else "expanded_conv"
+        x = inverted_residual(
+            x, scaled(filters, width_multiplier), seeds, name, expansion=expansion, strides=strides
+        )
+        if index in TAPS:
+            features.append(x)
+    return features
 
 
-def _encoding(
-    x: Any,
-    filters: int | None,
-    seeds: Seeds,
-    name: str,
-    *,
-    kernel: int = 1,
-    strides: int = 1,
-    linear: bool = False,
-    folded: bool,
-) -> Any:
-    """A convolution, depthwise where `filters` is None, with batch norm or bias, and ReLU6 unless linear."""
-    layers, initializer = keras.layers, seeds.he()
-    if filters is None:
-        x = layers.DepthwiseConv2D(
-            kernel,
-            strides=strides,
-            padding="same",
-            use_bias=folded,
-            depthwise_initializer=initializer,
-            name=name,
-        )(x)
-    else:
-        x = layers.Conv2D(
-            filters,
-            kernel,
-            strides=strides,
-            padding="same",
-            use_bias=folded,
-            kernel_initializer=initializer,
-            name=name,
-        )(x)
-    if not folded:
-        return normalized(x, name, None if linear else "relu6")
-    return x if linear else layers.ReLU(6.0, name=f"{name}_relu6")(x)
+def scaled(filters: int, width_multiplier: float) -> int:
+    """The nearest multiple of 4, at least 4: the published widths are such."""
+    return max(4, round(filters * width_multiplier / 4) * 4)

@@ -47,15 +47,14 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 def initialize(
-    network: Any, path: Path, frames: npt.NDArray[np.uint8] | None = None, *, frozen: int = 0
+    network: Any, path: Path, frames: npt.NDArray[np.uint8], *, frozen: int = 0
 ) -> tuple[str, ...]:
     """Put a file's weights into the layers of a network that have their names.
 
     Every convolution of the network named `Conv` or `expanded_conv...` must be in the file, in the same shape.
-    It has a bias, or a batch norm of its name and `_bn` behind it, which then gets the mean and the deviation
-    of what it normalizes as its statistics and, undoing itself, as its scale and shift. All other layers keep
-    their weights. A network for one channel gets the sum of the colour kernels: the same response to a grey
-    frame.
+    Behind it is a batch norm of its name and `_bn`, which gets the mean and the deviation of what it normalizes
+    as its statistics and, undoing itself, as its scale and shift. All other layers keep their weights. A network
+    for one channel gets the sum of the colour kernels: the same response to a grey frame.
 
     Args:
         network: For example `light_segmenter()`.
@@ -69,36 +68,31 @@ def initialize(
         The names of the convolutions that were set.
 
     Raises:
-        RecipeError: The file cannot be read, or is of another network; frames are missing or do not fit.
+        RecipeError: The file cannot be read, or is of another network; the frames do not fit the network.
     """
     where = str(path)
     convolutions = [layer for layer in network.layers if _LAYER.fullmatch(layer.name)]
     if not convolutions:
-        raise RecipeError("the network has no layers that pretrained weights fit", where=where)
+        raise RecipeError(
+            "the network has no layers that pretrained weights fit",
+            where=where,
+            hint="light-segmenter has; model.initialize is for such",
+        )
+    shape = tuple(network.input_shape[1:])
+    if len(frames) == 0 or tuple(frames.shape[1:]) != shape:
+        raise RecipeError(f"frames for the batch norms: {frames.shape}, expected (N, *{shape})", where=where)
     weights = read_folded(path)
     chosen = [_fitting(layer, weights, where) for layer in convolutions]
-    normalized = [layer for layer in convolutions if not layer.use_bias]
-    for layer, folded in zip(convolutions, chosen, strict=True):
-        layer.trainable = block(layer.name) >= frozen
-        if layer.use_bias:
-            layer.set_weights([folded.kernel, folded.bias])
-            continue
+    norms = [network.get_layer(f"{layer.name}_bn") for layer in convolutions]
+    for layer, norm, folded in zip(convolutions, norms, chosen, strict=True):
         layer.set_weights([folded.kernel])
         # An identity plus the bias, for as long as the statistics are taken.
-        norm, one = network.get_layer(f"{layer.name}_bn"), np.ones_like(folded.bias)
+        one = np.ones_like(folded.bias)
         norm.set_weights([one, folded.bias, 0 * one, one - norm.epsilon])
-        norm.trainable = layer.trainable
-    if normalized:
-        shape = tuple(network.input_shape[1:])
-        if frames is None or len(frames) == 0 or tuple(frames.shape[1:]) != shape:
-            given = "none" if frames is None else str(frames.shape)
-            raise RecipeError(f"frames for the batch norms: {given}, expected (N, *{shape})", where=where)
-        outputs = [layer.output for layer in normalized]
-        moments = _moments(keras.Model(network.input, outputs), frames)
-        for layer, (mean, variance) in zip(normalized, moments, strict=True):
-            norm = network.get_layer(f"{layer.name}_bn")
-            bias = norm.get_weights()[1]
-            norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
+        layer.trainable = norm.trainable = block(layer.name) >= frozen
+    moments = _moments(keras.Model(network.input, [layer.output for layer in convolutions]), frames)
+    for norm, folded, (mean, variance) in zip(norms, chosen, moments, strict=True):
+        norm.set_weights([np.sqrt(variance + norm.epsilon), folded.bias + mean, mean, variance])
     return tuple(layer.name for layer in convolutions)
 
 

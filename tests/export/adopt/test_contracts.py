@@ -16,7 +16,9 @@ def test_requirements_are_for_a_terminal(task: Task) -> None:
     assert "(N, " in text
     assert text == text.strip()
     assert max(map(len, text.splitlines())) <= 116
-    assert ("Lambda" in text) == (task != "generation")
+    assert "no Lambda layer" in text
+    assert ("standard normal" in text) == (task == "generation")
+    assert ("pixels 0..255" in text) == (task != "generation")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,12 @@ def test_a_nested_lambda_is_refused(tmp_path: Path) -> None:
     [
         {"module": "os", "class_name": "system", "config": "true", "registered_name": "system"},
         {"module": "builtins", "class_name": "function", "config": "exec", "registered_name": "function"},
+        {
+            "module": "keras.layers",
+            "class_name": "TFSMLayer",
+            "config": {"filepath": "/x"},
+            "registered_name": None,
+        },
         {"module": "keras_evil", "class_name": "Dense", "config": {}, "registered_name": None},
     ],
 )

@@ -57,17 +57,10 @@ def test_corners(folder: Path):
 
 
 def test_widths_names_and_tables(folder: Path):
-    content = listing(
-        **{
-            "0.png": [["b", 1, 2, 3, 4], [5, 6, 7, 8, "a"]],
-            "1.png": {"w": 30, "h": 20, "boxes_xywh": [["a", 1, 2, 3, 4]]},
-            "2.png": {"boxes_xyxy": [["a", 1, 2, 3, 4]]},
-        }
-    )
-    content = {
-        key: [["a", *b] if len(b) == 4 else b for b in v] if isinstance(v, list) else v
-        for key, v in content.items()
-    }
+    content: dict[str, Any] = {key: [["a", *box] for box in value] for key, value in listing().items()}
+    content["0.png"] = [["b", 1, 2, 3, 4], [5, 6, 7, 8, "a"]]
+    content["1.png"] = {"w": 30, "h": 20, "boxes_xywh": [["a", 1, 2, 3, 4]]}
+    content["2.png"] = {"boxes_xyxy": [["a", 1, 2, 3, 4]]}
     data = load(folder, content, coding="xywh")
     assert data.labels == ("a", "b")
     assert boxes(data, "0.png") == ([[1, 2, 4, 6], [5, 6, 12, 14]], [1, 0])

@@ -9,6 +9,9 @@ from bedside.export.data.types import BoxesTarget
 from bedside.export.losses.detection import EMPTY, decode_boxes, detection_loss, encode_boxes, learnable
 from bedside.export.models.anchor_free import anchor_free_detector
 from bedside.export.models.levels import levels
+from bedside.runtime.bundle.decode import DetectionDecode
+from bedside.runtime.bundle.manifest import TensorSpec
+from bedside.runtime.tasks.detection import DetectionDecoder
 
 WIDTH, HEIGHT = 128, 96
 GRID = levels(WIDTH, HEIGHT, (8, 16))
@@ -66,6 +69,21 @@ def test_a_box_alone_is_always_learnable(scene):
     for index in range(len(scene.labels)):
         alone = BoxesTarget(boxes=scene.boxes[index : index + 1], labels=scene.labels[index : index + 1])
         assert learnable(alone, GRID).all()
+
+
+def test_the_device_reads_the_boxes_that_were_encoded():
+    scene = objects((10.5, 8, 50, 60.25), (60, 20, 90, 44), (4, 70, 124, 95), labels=[0, 2, 1])
+    outputs = tuple(perfect(encode_boxes([scene], GRID)))
+    specs = tuple(
+        TensorSpec(name=str(index), shape=out.shape, dtype="float32") for index, out in enumerate(outputs)
+    )
+    decode = DetectionDecode(
+        labels=("a", "b", "c"), boxes=(0, 2), scores=(1, 3), coding="ltrb", units="cells", threshold=0.9
+    )
+    boxes, _, labels = DetectionDecoder(decode).detections(outputs, specs, (HEIGHT, WIDTH))
+    order = np.argsort(labels)
+    assert labels[order].tolist() == [0, 1, 2]
+    assert np.allclose(boxes[order], scene.boxes[[0, 2, 1]], atol=1e-4)
 
 
 def test_which_cells_and_which_level():

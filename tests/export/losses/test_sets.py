@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bedside.export.backend import keras
 from bedside.export.data.types import BoxesTarget
 from bedside.export.losses.matching import EMPTY, match_in_graph, match_targets
 from bedside.export.losses.sets import detr_loss, encode_sets
@@ -66,6 +67,18 @@ def test_targets_that_nobody_matched_are_refused():
         detr_loss(encoded(), perfect())
 
 
+def test_descending_it_finds_the_objects(overfit):
+    queries = keras.Input((5, 8))
+    head = keras.layers.Dense
+    model = keras.Model(
+        queries, [head(4, activation="sigmoid")(queries), head(2, activation="sigmoid")(queries)]
+    )
+    inputs = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    history = overfit(model, inputs, encoded(), detr_loss, match=match_in_graph, rate=0.05, steps=60)
+    assert history[-1] < 0.2 * history[0]
+
+
+@pytest.mark.slow
 def test_training_brings_it_down(overfit):
     pixels = np.full((2, 32, 64, 3), 40, np.float32)
     pixels[0, 4:20, 8:24, 0], pixels[0, 10:30, 30:60, 1] = 200, 200

@@ -41,13 +41,14 @@ def test_before_training_scores_are_the_prior_and_boxes_are_movable():
     assert np.allclose(boxes, 2.0, atol=0.3)
 
 
-def test_distances_stay_within_what_can_occur():
+def test_distances_stay_within_what_can_occur(conversions, noise):
     model = small(seed=1)
+    conversions.settle(model, noise(32, 64))
     for name in ("boxes_8_raw", "boxes_16_raw"):
         layer = model.get_layer(name)
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel * 1e4, bias])
-    outputs = model(np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3)).astype(np.float32))
+    outputs = model(noise(32, 64))
     assert (np.asarray(outputs[0]).min(), np.asarray(outputs[0]).max()) == (0.0, 8.0)
     assert np.asarray(outputs[2]).max() == pytest.approx(64 / 16)
 
@@ -72,11 +73,12 @@ def test_it_converts(conversions, noise):
     for name in ("boxes_8_raw", "boxes_16_raw", "scores_8_raw", "scores_16_raw"):
         layer = model.get_layer(name)  # as if trained: predictions that differ from cell to cell
         kernel, bias = layer.get_weights()
-        layer.set_weights([kernel * 10, bias * 0.5])
+        layer.set_weights([kernel * 20, bias * name.startswith("boxes")])
     frames = noise(32, 64, count=4)
+    frames[0], frames[1] = frames[0] * 0.2, 255.0  # or all means are alike, and batch norm magnifies rounding
     conversions.settle(model, frames)
     conversions.check_float(model, frames)
     pairs = list(zip(conversions.int8(model, frames), conversions.keras(model, frames), strict=True))
     for (int8, float32), limit in zip(pairs, (0.2, 0.05) * 2, strict=True):
-        assert float32.std() > 0.02
+        assert float32.std() > 0.05
         assert np.abs(int8 - float32).mean() < limit

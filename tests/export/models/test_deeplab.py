@@ -58,8 +58,9 @@ def test_seeded(same_weights):
 
 @pytest.mark.slow
 def test_it_converts(conversions, noise):
-    model = deeplab_v3_plus(width=48, height=32, classes=3, width_multiplier=0.1, filters=16, seed=1)
+    model = deeplab_v3_plus(width=48, height=32, classes=3, width_multiplier=0.25, filters=16, seed=1)
     frames = noise(32, 48, count=4)
+    frames[0], frames[1] = frames[0] * 0.2, 255.0  # or all means are alike, and batch norm magnifies rounding
     conversions.settle(model, frames)
     conversions.check_float(model, frames, tolerance=5e-4)
     (int8,), (float32,) = conversions.int8(model, frames), conversions.keras(model, frames)

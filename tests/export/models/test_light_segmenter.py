@@ -13,10 +13,9 @@ from bedside.runtime.errors import RecipeError
 MOST_PARAMETERS = 300_000
 
 
-@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("classes", [2, 8])
-def test_it_is_ultra_light(folded: bool, classes: int):
-    model = light_segmenter(classes=classes, folded=folded)
+def test_it_is_ultra_light(classes: int):
+    model = light_segmenter(classes=classes)
     assert 150_000 < model.count_params() < MOST_PARAMETERS
     assert model.input_shape == (None, 256, 256, 3)
     assert model.output_shape == (None, 256, 256, 1 if classes == 2 else classes)
@@ -58,14 +57,6 @@ def test_the_seed_decides_the_first_weights():
 
     assert weights(1) == weights(1)
     assert weights(1) != weights(2)
-
-
-def test_folded_means_a_bias_in_place_of_every_batch_norm_of_the_encoder():
-    model = light_segmenter(width=32, height=32, folded=True)
-    norms = [x.name for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert norms and all(name.startswith("decoder") for name in norms)
-    assert model.get_layer("Conv").use_bias and model.get_layer("expanded_conv_4_depthwise").use_bias
-    assert not light_segmenter(width=32, height=32).get_layer("Conv").use_bias
 
 
 def test_it_scales():
@@ -124,7 +115,7 @@ def test_sides_that_do_not_fit_are_refused():
 
 
 def test_it_survives_saving(tmp_path: Path):
-    model = light_segmenter(width=32, height=32, folded=True, seed=2)
+    model = light_segmenter(width=32, height=32, seed=2)
     path = tmp_path / "light.keras"
     model.save(path)
     loaded = keras.models.load_model(path)

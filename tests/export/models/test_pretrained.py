@@ -12,6 +12,7 @@ from bedside.export.models.light_segmenter import light_segmenter
 from bedside.export.models.pretrained import block, initialize, read_folded
 from bedside.runtime.errors import RecipeError
 
+FRAMES = np.random.default_rng(1).integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
 #: Layers of the encoder, the stem among them: the first block has no expansion.
 CONVOLUTIONS = 1 + 2 + 13 * 3
 
@@ -23,7 +24,7 @@ def published(data_root: Path) -> Path:
 
 
 def small(**changes: Any) -> Any:
-    return light_segmenter(**{"width": 32, "height": 32, "folded": True, "seed": 0, **changes})
+    return light_segmenter(**{"width": 32, "height": 32, "seed": 0, **changes})
 
 
 def tflite(layers: list[Any], path: Path, shape: tuple[int, ...] = (8, 8, 3)) -> Path:
@@ -38,7 +39,7 @@ def tflite(layers: list[Any], path: Path, shape: tuple[int, ...] = (8, 8, 3)) ->
 def test_every_convolution_of_the_encoder_is_set(published: Path):
     network = small()
     before = {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
-    names = initialize(network, published)
+    names = initialize(network, published, FRAMES)
     assert len(names) == CONVOLUTIONS and names[0] == "Conv" and names[-1] == "expanded_conv_13_project"
     for name, old in before.items():
         same = all(
@@ -64,8 +65,8 @@ def test_the_encoder_computes_what_the_file_computes(published: Path):
     interpreter.invoke()
 
     network = small()
-    initialize(network, published)
-    wanted = ("expanded_conv_project", "expanded_conv_5_add", "expanded_conv_12_add")
+    initialize(network, published, FRAMES)
+    wanted = ("expanded_conv_project_bn", "expanded_conv_5_add", "expanded_conv_12_add")
     body = keras.Model(network.input, [network.get_layer(name).output for name in wanted])
     any_size = keras.models.clone_model(
         body, input_tensors=keras.Input((513, 513, 3)), clone_function=lambda layer: layer
@@ -73,7 +74,7 @@ def test_the_encoder_computes_what_the_file_computes(published: Path):
     outputs = any_size.predict(frame.astype(np.float32), verbose=0)
     details = {d["name"].split(";")[0]: d for d in interpreter.get_tensor_details() if d["dtype"] == np.uint8}
     for name, mine in zip(wanted, outputs, strict=True):
-        tail = {"expanded_conv_project": "expanded_conv/project/add_fold"}.get(
+        tail = {"expanded_conv_project_bn": "expanded_conv/project/add_fold"}.get(
             name, name.replace("_add", "/add")
         )
         detail = details[f"MobilenetV2/{tail}"]
@@ -85,24 +86,16 @@ def test_the_encoder_computes_what_the_file_computes(published: Path):
 
 
 def test_batch_norms_are_put_in_without_changing_the_function(published: Path):
-    rng = np.random.default_rng(1)
-    frames = rng.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)
-    folded, normalized = small(), small(folded=False)
-    initialize(folded, published)
-    assert initialize(normalized, published, frames)[0] == "Conv"
-
-    def body(network: Any) -> Any:
-        output = network.get_layer("expanded_conv_13_project" + ("" if network is folded else "_bn")).output
-        return keras.Model(network.input, output)
-
-    unseen = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-    expected = body(folded).predict(unseen, verbose=0)
-    assert np.abs(expected).max() > 1
-    assert np.allclose(body(normalized).predict(unseen, verbose=0), expected, atol=1e-3)
-    # And what it normalizes has mean 0 and deviation 1 on the frames, in front of scale and shift.
-    norm = normalized.get_layer("Conv_bn")
-    convolution = normalized.get_layer("Conv").output
-    values = keras.Model(normalized.input, convolution).predict(frames.astype(np.float32), verbose=0)
+    network = small()
+    initialize(network, published, FRAMES)
+    folded, norm = read_folded(published)["Conv"], network.get_layer("Conv_bn")
+    convolution = keras.Model(network.input, [network.get_layer("Conv").output, norm.output])
+    unseen = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    raw, normalized = convolution.predict(unseen, verbose=0)
+    assert np.array_equal(network.get_layer("Conv").get_weights()[0], folded.kernel)
+    assert np.allclose(normalized, raw + folded.bias, atol=1e-4)
+    # And on the frames, what goes into scale and shift has mean 0 and deviation 1.
+    values = convolution.predict(FRAMES.astype(np.float32), verbose=0)[0]
     gamma, _, mean, variance = norm.get_weights()
     assert np.allclose(mean, values.mean((0, 1, 2)), atol=1e-4)
     assert np.allclose(variance, values.var((0, 1, 2)), rtol=1e-3, atol=1e-5)
@@ -110,24 +103,24 @@ def test_batch_norms_are_put_in_without_changing_the_function(published: Path):
 
 
 def test_batch_norms_need_frames(published: Path):
-    for frames in (None, np.zeros((0, 32, 32, 3), np.uint8), np.zeros((4, 16, 16, 3), np.uint8)):
+    for frames in (FRAMES[:0], FRAMES[:, :16]):
         with pytest.raises(RecipeError, match="frames for the batch norms"):
-            initialize(small(folded=False), published, frames)
+            initialize(small(), published, frames)
 
 
 def test_the_front_can_be_frozen(published: Path):
     network = small()
-    initialize(network, published, frozen=4)
+    initialize(network, published, FRAMES, frozen=4)
     frozen = {layer.name for layer in network.layers if layer.weights and not layer.trainable}
-    assert {block(name) for name in frozen} == {0, 1, 2, 3}
+    assert {block(name.removesuffix("_bn")) for name in frozen} == {0, 1, 2, 3}
     assert network.get_layer("expanded_conv_3_expand").trainable
     assert network.get_layer("logits").trainable
 
 
 def test_one_channel_gets_the_sum_of_the_colours(published: Path):
     grey, colour = small(channels=1), small()
-    initialize(grey, published)
-    initialize(colour, published)
+    initialize(grey, published, FRAMES[..., :1])
+    initialize(colour, published, FRAMES)
     kernels = [network.get_layer("Conv").get_weights()[0] for network in (grey, colour)]
     assert kernels[0].shape == (3, 3, 1, 16)
     assert np.allclose(kernels[0], kernels[1].sum(2, keepdims=True), atol=1e-6)
@@ -160,27 +153,27 @@ def test_float_files_are_read_as_well(tmp_path: Path):
 
 def test_what_is_not_needed_is_refused(tmp_path: Path, published: Path):
     with pytest.raises(RecipeError, match=r"gone\.tflite: cannot be read: No such file"):
-        initialize(small(), tmp_path / "gone.tflite")
+        initialize(small(), tmp_path / "gone.tflite", FRAMES)
     text = tmp_path / "text.tflite"
     text.write_text("not a flatbuffer")
     with pytest.raises(RecipeError, match="no file to take weights from"):
-        initialize(small(), text)
+        initialize(small(), text, FRAMES)
     other = tflite([keras.layers.Conv2D(2, 3, name="other")], tmp_path / "other.tflite")
     with pytest.raises(RecipeError, match="no convolution of a MobileNetV2"):
-        initialize(small(), other)
+        initialize(small(), other, FRAMES)
     with pytest.raises(RecipeError, match=r"Conv: the file has \(3, 3, 3, 16\).*width_multiplier 1"):
-        initialize(small(width_multiplier=0.5), published)
+        initialize(small(width_multiplier=0.5), published, FRAMES)
     inputs = keras.Input((8, 8, 3))
     foreign = keras.Model(inputs, keras.layers.Conv2D(2, 3, name="other")(inputs))
     with pytest.raises(RecipeError, match="no layers that pretrained weights fit"):
-        initialize(foreign, published)
+        initialize(foreign, published, FRAMES)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path, published: Path):
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(published.read_bytes()[:400_000])
     with pytest.raises(RecipeError, match="no file to take weights from"):
-        initialize(small(), cut)
+        initialize(small(), cut, FRAMES)
 
 
 def test_blocks_are_counted_from_the_stem():
