@@ -34,12 +34,14 @@ class Guard(msgspec.Struct, frozen=True):
         sees: What it is given.
         notes: What a reader must know.
         bundle: Name and version of the bundle it was taken from.
+        scores: Of the holdout's frames, for the report.
     """
 
     draft: ModelDraft
     sees: Literal["frame", "input"]
     notes: tuple[str, ...]
     bundle: str
+    scores: tuple[float, ...] = ()
 
 
 def fit_guard(
@@ -99,7 +101,11 @@ def fit_guard(
         default=variant.id,
     )
     return Guard(
-        draft, recipe.sees, _notes(manifest, data, alarm, recipe), f"{manifest.name} {manifest.version}"
+        draft,
+        recipe.sees,
+        _notes(manifest, data, alarm, recipe),
+        f"{manifest.name} {manifest.version}",
+        tuple(float(s) for s in scores),
     )
 
 

@@ -34,7 +34,7 @@ from bedside.export.gates.evaluate import evaluate_keras
 from bedside.export.gates.gate import check_reference
 from bedside.export.guarding import Guard, fit_guard
 from bedside.export.models.building import build_network
-from bedside.export.models.recipe import task_of
+from bedside.export.models.recipe import Detr, task_of
 from bedside.export.plan import Plan
 from bedside.export.recipe import InputRecipe, Recipe
 from bedside.export.reports.outcome import ExportOutcome, SplitSummary, Training
@@ -182,7 +182,9 @@ def export_model(
     out, steps, wanted = Path(out), steps or Silent(), input or InputRecipe()
     check_writable(out)
     channels = None if wanted.color is None else 1 if wanted.color == "gray" else 3
-    options = options or AdoptOptions(maps=plan.trust.maps)
+    options = msgspec.structs.replace(options or AdoptOptions(), maps=plan.trust.maps)
+    if task in ("translation", "generation") and options.color is None:
+        options = msgspec.structs.replace(options, color=wanted.color)
     adopted = adopt(
         model, task, data.labels, preprocessing=preprocessing, size=size, channels=channels, options=options
     )
@@ -257,6 +259,10 @@ def _adopted(
     """A network of ours goes the way of everybody's."""
     task = task_of(recipe.model)
     options = AdoptOptions(maps=recipe.trust.maps, iou=recipe.detection.iou)
+    if isinstance(recipe.model, Detr):
+        options = AdoptOptions(coding="cxcywh", iou=None)
+    elif task in ("translation", "generation"):
+        options = AdoptOptions(color=recipe.input_spec().color)
     adopted = adopt(model, task, data.labels, options=options, where="recipe")
     return _Trained(
         task, adopted.model, adopted.decode, recipe.input_spec(), origin, training, (*notes, *adopted.notes)
@@ -319,6 +325,8 @@ def _export(
         training=trained.training,
         confidence=confidence,
         guard=None if guard is None else guard.draft.decode,
+        guard_bundle="" if guard is None else guard.bundle,
+        guard_scores=() if guard is None else guard.scores,
         notes=_notes(trained.notes, data, trusted.notes, calibration, judged, guard),
     )
     return _pack(Finished(outcome, judged, model, holdout, data, guard, plan), out, steps, clock)

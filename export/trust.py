@@ -19,6 +19,7 @@ from bedside.export.metrics.confidence import (
     fit_conformal,
     fit_temperature,
     heated,
+    reliability,
 )
 from bedside.export.recipe import TrustRecipe
 from bedside.export.steps import Steps
@@ -50,6 +51,7 @@ class Confidence(msgspec.Struct, frozen=True, kw_only=True):
         samples: Of the calibration split.
         before: Expected calibration error on the holdout without it, of the Keras model.
         after: The same with it.
+        raw: Reliability diagram without it, as `Marks.reliability`; the one with it is the Keras model's.
         coverage: Of prediction sets on the holdout; None where there are no sets.
         wanted: Coverage that was asked for.
         set_size: Mean number of classes in a set on the holdout.
@@ -59,6 +61,7 @@ class Confidence(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     before: float
     after: float
+    raw: tuple[tuple[float, float, float, int], ...] = ()
     coverage: float | None = None
     wanted: float | None = None
     set_size: float | None = None
@@ -139,6 +142,7 @@ def measured_confidence(
         samples=0 if decode.conformal is None else decode.conformal.samples,
         before=expected_calibration_error(raw.max(axis=1), right),
         after=expected_calibration_error(scores.max(axis=1), right),
+        raw=reliability(raw.max(axis=1), right),
     )
     if decode.conformal is None:
         return found

@@ -73,7 +73,7 @@ def _scores_and_maps(probe: Probe) -> tuple[Output, Output | None]:
     grids = [o for o in outputs if len(o.shape) == 3]
     if len(flat) != 1 or len(grids) != 1 or flat[0].shape[0] != grids[0].shape[2]:
         what = f"has 2 outputs {listed(outputs)}, classification has one, or scores (None, K) and maps"
-        raise probe.refuse(f"{what} (None, h, w, K)", "--output says which one counts")
+        raise probe.refuse(f"{what} (None, h, w, K)", "--output-is says which one counts")
     return flat[0], grids[0] if probe.options.maps else None
 
 

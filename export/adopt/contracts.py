@@ -9,7 +9,7 @@ from bedside.runtime.bundle.manifest import Task
 from bedside.runtime.errors import UsageError
 
 #: Ends the hints of refusals.
-HELP = "bedside export --help-outputs says what fits"
+HELP = "bedside export --help-outputs TASK says what fits"
 
 _FRAME = """\
 Input: one tensor (N, height, width, channels), channels 1 or 3 and last, one fixed size (a model that takes any
@@ -21,14 +21,15 @@ _LATENT = "Input: one tensor (N, D) or (N, 1, 1, D), standard normal numbers, D 
 
 _MODEL = """\
 Model: a .keras file, Sequential, functional, or subclassed with --import; float32; no Lambda layer; every custom
-class registered; no dynamic shape behind a fixed input; the same input gives the same outputs twice."""
+class registered; no dynamic shape behind a fixed input; the same input gives the same outputs twice;
+--output-is names the output that counts where there are more than are asked for below."""
 
 _CLASSIFICATION = """\
 One output, in one of these forms (K: number of labels, in their order):
   (N, K)  softmax, or logits: a last layer without activation, or --scores logits
   (N, 1)  sigmoid, or its logit; two labels: p belongs to the second. It is exported as [1 - p, p].
 Optional second output (N, h, w, K): class activation maps. Where a model ends in GlobalAveragePooling2D and one
-Dense layer, they are added without being asked for (--no-maps: not)."""
+Dense layer, they are added without being asked for."""
 
 _SEGMENTATION = """\
 One output (N, h, w, K): class scores of every pixel. Its sides are those of the input, or each an equal whole
@@ -54,7 +55,8 @@ Not: offsets to anchors, boxes and scores in one tensor, non-maximum suppression
 
 _RANGE = """\
 Values: 0..1 where it ends in a sigmoid, -1..1 where it ends in tanh, scaled by what is computed after that
-(Rescaling, or (x + 1) / 2); anything else needs --range LOW,HIGH: the values that mean pixel 0 and pixel 255."""
+(Rescaling, or (x + 1) / 2). Anything else, and tanh behind pixels of 0..1, needs --range LOW,HIGH: the values that
+mean pixel 0 and pixel 255."""
 
 _RECONSTRUCTION = f"""\
 One output, the input again: (N, height, width, channels), or flattened, (N, height * width * channels).

@@ -22,7 +22,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLED = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
 #: `config.json` of an EfficientNetV2-L is 1 MB; a model that needs more is not one that runs on a device.
 _MAX_CONFIG = 32 << 20
-#: Keras' own layers that bring somebody else's code or graph with them; not every Keras 3 refuses them in safe mode.
+#: Keras' own layers that bring somebody else's code with them; not every Keras 3 refuses them in safe mode.
 _WRAPPERS = ("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _RESAVE = "load it where it was made and save it again with model.save('model.keras')"
 

@@ -71,7 +71,7 @@ class AdoptOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError("a range of pictures has two ends", where="--range", hint="--range LOW,HIGH")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise UsageError(f"{self.low:g} is not below {self.high:g}", where="--range")
-        fractions = {"--threshold": self.threshold, "--min-area": self.min_area, "--iou": self.iou}
+        fractions = {"--threshold": self.threshold, "min_area": self.min_area, "--iou": self.iou}
         for option, value in fractions.items():
             if value is not None and not 0.0 <= value <= 1.0:
                 raise UsageError(f"{value:g} is not within 0..1", where=option)
@@ -79,4 +79,4 @@ class AdoptOptions(msgspec.Struct, frozen=True, kw_only=True):
             what = f"{len(self.boxes)} box outputs and {len(self.box_scores)} score outputs"
             raise UsageError(what, where="--boxes", hint="name one of each per level")
         if not 1 <= self.limit <= 1000:
-            raise UsageError(f"{self.limit} is not within 1..1000", where="--limit")
+            raise UsageError(f"{self.limit} is not within 1..1000", where="limit")

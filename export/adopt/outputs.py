@@ -115,10 +115,10 @@ def single(probe: Probe, needs: str) -> Output:
         UsageError: There are several, and nobody said which.
     """
     if probe.options.output is not None:
-        return chosen(probe, probe.options.output, "--output")
+        return chosen(probe, probe.options.output, "--output-is")
     if len(probe.outputs) != 1:
         what = f"has {len(probe.outputs)} outputs {listed(probe.outputs)}, {needs}"
-        raise probe.refuse(what, "--output says which one counts")
+        raise probe.refuse(what, "--output-is says which one counts")
     return probe.outputs[0]
 
 

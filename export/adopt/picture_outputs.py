@@ -78,13 +78,13 @@ def _picture_and_code(probe: Probe) -> tuple[Output, Output | None]:
     pixels = prod(probe.shape)
     code = None if options.code is None else chosen(probe, options.code, "--code")
     if options.output is not None:
-        picture = chosen(probe, options.output, "--output")
+        picture = chosen(probe, options.output, "--output-is")
     else:
         fitting = [o for o in outputs if o.shape in (probe.shape, (pixels,)) and o is not code]
         if len(fitting) != 1:
             which = "none" if not fitting else "more than one"
             what = f"{which} of the outputs {listed(outputs)} is the input again, {tell(probe.shape)}"
-            raise probe.refuse(what, "--output says which one counts" if fitting else "")
+            raise probe.refuse(what, "--output-is says which one counts" if fitting else "")
         picture = fitting[0]
     if picture.shape not in (probe.shape, (pixels,)):
         what = f"gives {picture}, a reconstruction has the shape of the input, {tell(probe.shape)}"

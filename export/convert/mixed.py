@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.adopt.pixel_model import PixelModel
-from bedside.export.convert.artifact import KINDS
+from bedside.export.convert.artifact import KINDS, ConversionError
 from bedside.export.convert.layers import Layer
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Format
@@ -18,6 +18,9 @@ from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.packing import run_samples
 
 Outputs = tuple[npt.NDArray[np.float32], ...]
+
+#: An output that varies less than this, relative to its magnitude, does not vary.
+_NOISE = 1e-3
 
 #: Variants that layers can be kept in float of.
 VARIANTS = ("tflite-int8", "onnx-int8")
@@ -58,12 +61,18 @@ def mixer(model: PixelModel, variant: str, calibration: npt.NDArray[Any]) -> Mix
         calibration: `(N, *shape)`, as for the converters.
 
     Raises:
-        ConversionError: The model does not convert.
+        ConversionError: The model does not convert, or a package is not here.
     """
     # Both bring heavy packages along.
     if KINDS[variant][0] == "tflite":
-        from bedside.export.convert.mixed_tflite import TfliteMixer
-
+        try:
+            from bedside.export.convert.mixed_tflite import TfliteMixer
+        except ImportError as error:
+            raise ConversionError(
+                f"cannot be mixed with float layers: {error}",
+                where=variant,
+                hint="pip install ai-edge-quantizer",
+            ) from None
         return TfliteMixer(model, calibration)
     from bedside.export.convert.mixed_onnx import OnnxMixer
 
@@ -86,11 +95,11 @@ def outputs(data: bytes, format: Format, samples: npt.NDArray[Any]) -> Outputs:
 def output_error(found: Outputs, reference: Outputs) -> float:
     """Root mean square error over the reference's standard deviation; of the worst output.
 
-    1 means: as wrong as a constant. An output that never varies is compared with its own magnitude.
+    1 means: as wrong as a constant. Below a thousandth of the output's magnitude, variation is taken for noise.
     """
     errors = []
     for f, r in zip(found, reference, strict=True):
         error = math.sqrt(float(np.mean(np.square(f.astype(np.float64) - r))))
-        spread = float(r.std(dtype=np.float64)) or float(np.abs(r).max()) or 1.0
+        spread = max(float(r.std(dtype=np.float64)), _NOISE * float(np.abs(r).max())) or 1.0
         errors.append(error / spread if math.isfinite(error) else math.inf)
     return max(errors)

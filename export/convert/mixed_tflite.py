@@ -82,6 +82,9 @@ class TfliteMixer:
                 file = flatbuffer_utils.read_model_from_bytearray(bytes(made))
                 if not self._latent:
                     _take_pixels(file)
+                for buffer in file.buffers:
+                    if isinstance(buffer.data, bytes):  # arrays are written at once, bytes one by one
+                        buffer.data = np.frombuffer(buffer.data, np.uint8)
                 return bytes(flatbuffer_utils.convert_object_to_bytearray(file))
             except ConversionError:
                 raise

@@ -54,8 +54,10 @@ def encode_boxes(targets: Sequence[BoxesTarget], grid: Sequence[Level]) -> dict[
 def learnable(target: BoxesTarget, grid: Sequence[Level]) -> npt.NDArray[np.bool_]:
     """Which boxes some cell has to predict: `(n,) bool`.
 
-    The others hold no cell's centre because they are narrower than a cell, or lie outside the picture, or
-    smaller boxes took all their cells. A recipe with many of them needs a finer stride or larger pictures.
+    The others hold no cell's centre because they are narrower than a cell of the level that their length puts
+    them on, or lie outside the picture, or smaller boxes took all their cells. A box at least as wide and as
+    high as the coarsest cell is safe from the first. A recipe with many of them needs finer strides or larger
+    pictures.
     """
     found = np.zeros(len(target.labels), bool)
     for level in grid:

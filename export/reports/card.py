@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bedside.export.gates.evaluate import Marks, wilson
+from bedside.export.gates.marks import Marks
+from bedside.export.metrics.intervals import wilson
 from bedside.export.reports.outcome import RESEARCH_ONLY, ExportOutcome, grouping, kilobytes, sentence
 
 

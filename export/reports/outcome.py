@@ -1,4 +1,4 @@
-"""Everything an export found out, as plain data: what the card, the report and `--json` are made of."""
+"""Everything an export found out, as plain data: what the card, the report and its JSON are made of."""
 
 from __future__ import annotations
 
@@ -137,6 +137,8 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
         training: None where the weights came from elsewhere.
         confidence: What calibration did; classification.
         guard: How the guard decides, where there is one.
+        guard_bundle: Name and version of the bundle that the guard is from.
+        guard_scores: Of the guard, on the holdout.
         notes: What a reader must know.
     """
 
@@ -166,6 +168,8 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     training: Training | None = None
     confidence: Confidence | None = None
     guard: Decode | None = None
+    guard_bundle: str = ""
+    guard_scores: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -177,22 +181,3 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def refused(self) -> tuple[VariantResult, ...]:
         """Variants that stay out, and why."""
         return tuple(v for v in self.variants if v.refused is not None)
-
-
-def grouping(splits: tuple[SplitSummary, ...]) -> str:
-    """Whether frames that belong together were kept together, as far as the data says."""
-    if all(s.groups == s.samples for s in splits):
-        return "Every frame is a group of its own: frames of one subject may be in two splits."
-    return "No group (subject, sequence, video, object) is in two splits."
-
-
-def sentence(text: str) -> str:
-    """A note as a sentence."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
-
-
-def kilobytes(size: int | None) -> str:
-    """A file size for people, in units of 1000 bytes."""
-    if size is None:
-        return "-"
-    return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.2f} MB"

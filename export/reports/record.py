@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from bedside.export.gates.evaluate import Marks
+from bedside.export.gates.marks import Marks
 from bedside.export.reports.outcome import SCHEMA, EngineCheck, ExportOutcome, VariantResult
+from bedside.export.reports.wording import cost
 
 
 class Bundled(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ def report_json(outcome: ExportOutcome, checks: Sequence[EngineCheck], bundle: B
     """Everything in the report but the pictures.
 
     Returns:
-        UTF-8, indented.
+        UTF-8, indented. Numbers that do not exist are null.
     """
     content = {
         "schema": SCHEMA,
@@ -43,16 +44,23 @@ def report_json(outcome: ExportOutcome, checks: Sequence[EngineCheck], bundle: B
 
 
 def _marks(marks: Marks) -> dict[str, Any]:
+    worst = marks.worst
     return {
+        "metric": marks.metric,
+        "value": marks.value,
+        "interval_95": marks.interval,
+        "interval_method": marks.method,
+        "higher_is_better": marks.higher_is_better,
         "samples": marks.samples,
-        "correct": marks.correct,
-        "accuracy": marks.accuracy,
-        "interval_95_wilson": marks.interval,
-        "majority": marks.majority,
-        "worst_class": {"label": marks.worst[0], "recall": marks.worst[1]},
-        "recalls": dict(zip(marks.labels, marks.recalls, strict=True)),
-        "counts": dict(zip(marks.labels, marks.counts, strict=True)),
+        "baseline": marks.baseline,
+        "worst_class": None if worst is None else {"label": worst[0], "value": worst[1]},
+        "classes": marks.classes,
+        "others": marks.others,
         "confusion": marks.confusion,
+        "reliability": [
+            dict(zip(("middle", "confidence", "right", "samples"), row, strict=True))
+            for row in marks.reliability
+        ],
     }
 
 
@@ -64,13 +72,16 @@ def _variant(v: VariantResult, o: ExportOutcome) -> dict[str, Any]:
         "bytes": v.bytes,
         "shipped": v.shipped,
         "refused": v.refused,
+        "kept_float": v.kept_float,
+        "layers": v.layers,
+        "host_speed": v.speed,
     }
     if (m := v.measured) is not None:
         content |= {
             **_marks(m.marks),
-            "drop": o.reference.accuracy - m.marks.accuracy,
+            "drop": cost(o.reference, m.marks),
             "agreement": m.agreement,
-            "max_probability_difference": m.difference,
+            "max_difference": m.difference,
             "engine": m.engine,
             "invoke_p50_ms": m.invoke_ms,
         }

@@ -10,7 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.gates.evaluate import Marks, wilson
+from bedside.export.gates.marks import Marks
+from bedside.export.metrics.intervals import wilson
+from bedside.export.reports.samples import Shown
 from bedside.export.reports.outcome import (
     RESEARCH_ONLY,
     EngineCheck,
@@ -27,24 +29,6 @@ from bedside.runtime.html import Content, Html
 
 #: Frames of the holdout that are shown are at least this wide, in pixels, enlarged without smoothing.
 _SHOWN_WIDTH = 200
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """One holdout frame for the report.
-
-    Attributes:
-        key: Of the item.
-        pixels: `(H, W, C) uint8`, as the model saw them.
-        truth: Index of its class.
-        keras: Probabilities of the Keras model.
-        variant: Probabilities of the default variant.
-    """
-
-    key: str
-    pixels: npt.NDArray[np.uint8]
-    truth: int
-    keras: tuple[float, ...]
-    variant: tuple[float, ...]
 
 
 def report_html(

@@ -24,7 +24,7 @@ def test_requirements_are_for_a_terminal(task: Task) -> None:
 @pytest.mark.parametrize(
     ("task", "words"),
     [
-        ("classification", ("--scores logits", "[1 - p, p]", "--no-maps")),
+        ("classification", ("--scores logits", "[1 - p, p]", "GlobalAveragePooling2D")),
         ("segmentation", ("background first", "argmax")),
         ("detection", ("--coding xyxy|yxyx|cxcywh", "--background first|last", "--units", "--activation")),
         ("reconstruction", ("--range LOW,HIGH", "(N, D)")),

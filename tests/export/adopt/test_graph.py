@@ -276,7 +276,7 @@ REFUSED = {
     ),
     "no such output": (
         lambda: adopt(two_outputs(), options=AdoptOptions(output="scores")),
-        "--output names 'scores', none of the outputs",
+        "--output-is names 'scores', none of the outputs",
     ),
     "one sigmoid for three labels": (
         lambda: adopt(classifier(L.Rescaling(1 / 255), last=[L.Flatten(), L.Dense(1, activation="sigmoid")])),

@@ -80,7 +80,7 @@ def test_one_of_the_outputs_of_deep_supervision() -> None:
     adopted = adopt(keras.Model(pixels, heads), output="side2")
     assert adopted.model.outputs == ("mask",)
     assert any("'side0' (None, 12, 8, 1), 'side1'" in note for note in adopted.notes)
-    with pytest.raises(UsageError, match=r"has 3 outputs .*--output says which"):
+    with pytest.raises(UsageError, match=r"has 3 outputs .*--output-is says which"):
         adopt(keras.Model(pixels, heads))
 
 

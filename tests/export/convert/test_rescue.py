@@ -272,3 +272,7 @@ def test_error_is_that_of_the_worst_output() -> None:
         pytest.approx(1, rel=1e-5)
     )
     assert output_error((reference[0] * np.nan, reference[1]), reference) == np.inf
+    constant = (np.full((4, 5), 0.5, np.float32),)
+    assert output_error((constant[0] + np.float32(1e-6),), constant) == pytest.approx(0.002, rel=0.1)
+    nothing = (np.zeros((4, 5), np.float32),)
+    assert output_error(nothing, nothing) == 0

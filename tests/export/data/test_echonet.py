@@ -84,7 +84,8 @@ def test_a_calibration_split_is_drawn_from_training_videos(folder: Path):
 
 def test_videos_without_a_tracing_are_left_aside(folder: Path):
     path = folder / "VolumeTracings.csv"
-    path.write_text("".join(line for line in path.open() if not line.startswith("0X0000")))
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("0X0000")]
+    path.write_text("\n".join(kept))
     data = load(folder)
     assert data.train.groups == 3
     assert "1 videos have no tracing and were left aside" in data.notes
@@ -93,9 +94,7 @@ def test_videos_without_a_tracing_are_left_aside(folder: Path):
 def test_the_same_video_in_two_splits_is_refused(folder: Path):
     videos = folder / "Videos"
     (videos / "0X0007.avi").write_bytes((videos / "0X0001.avi").read_bytes())
-    with pytest.raises(
-        RecipeError, match=r"0X0007.avi#000001 \(holdout\).*have identical content|identical content"
-    ):
+    with pytest.raises(RecipeError, match=r"0X0007.avi#000001 \(holdout\) have identical content"):
         load(folder)
 
 

@@ -76,7 +76,7 @@ def test_it_learns_from_random_weights_and_keeps_what_it_learned_in_int8():
     model = light_segmenter(width=64, height=64, seed=0)
     model.compile(keras.optimizers.Adam(5e-3), "binary_crossentropy")
     model.fit(
-        pixels.astype(np.float32), masks[..., None].astype(np.float32), batch_size=4, epochs=8, verbose=0
+        pixels.astype(np.float32), masks[..., None].astype(np.float32), batch_size=4, epochs=24, verbose=0
     )
     wanted = model.predict(pixels.astype(np.float32), verbose=0)[..., 0] > 0.5
     learned = _dice(wanted, masks)
