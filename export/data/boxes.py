@@ -16,10 +16,9 @@ import numpy as np
 from bedside.export.data.files import (
     digests,
     existing_folder,
-    group_note,
     image_loader,
     is_image,
-    path_group,
+    path_groups,
     read_image,
     visible_files,
 )
@@ -109,7 +108,7 @@ def make_items(
         images: Folder that their keys start from.
         labels: Class names.
         where: The file, for errors.
-        group: See `bedside.export.data.files.path_group`.
+        group: See `bedside.export.data.files.path_groups`.
         progress: Told of every picture.
 
     Raises:
@@ -118,9 +117,10 @@ def make_items(
     index_of = {label: index for index, label in enumerate(labels)}
     paths = [images / picture.key for picture in pictures]
     checksums = digests(paths, progress)
+    groups, how = path_groups(group, [picture.key for picture in pictures], checksums)
     items: list[Item] = []
     clipped = 0
-    for picture, path, checksum in zip(pictures, paths, checksums, strict=True):
+    for picture, path, own, checksum in zip(pictures, paths, groups, checksums, strict=True):
         for box in picture.boxes:
             if box.label not in index_of:
                 hint = f"data.labels: {', '.join(labels)}"
@@ -136,7 +136,7 @@ def make_items(
             Item(
                 key=picture.key,
                 label=0,
-                group=path_group(group, picture.key, checksum),
+                group=own,
                 load=image_loader(path),
                 sha256=checksum,
                 target=partial(BoxesTarget, boxes, classes),
@@ -146,8 +146,7 @@ def make_items(
     counts = Counter(box.label for picture in pictures for box in picture.boxes)
     for label in (label for label in labels if not counts[label]):
         raise RecipeError(f"class {label!r} has no boxes", where=where)
-    notes = [group_note(group, [picture.key for picture in pictures])]
-    notes.append("boxes: " + ", ".join(f"{counts[label]} {label}" for label in labels))
+    notes = [how, "boxes: " + ", ".join(f"{counts[label]} {label}" for label in labels)]
     if clipped:
         notes.append(f"{clipped} boxes reach beyond their picture and were clipped")
     if empty := sum(not picture.boxes for picture in pictures):

@@ -10,11 +10,10 @@ import msgspec
 from bedside.export.data.files import (
     digests,
     existing_folder,
-    group_note,
     image_loader,
     is_dicom_object,
     is_image,
-    path_group,
+    path_groups,
     visible_files,
     visible_folders,
 )
@@ -84,18 +83,19 @@ def find_class_folders(
     folder = existing_folder(root, recipe.path)
     tree = find_classes(folder, recipe.labels, is_image, "images", recipe.calibration)
     checksums = digests([f.path for f in tree.files], progress)
+    below = [file.below for file in tree.files]
+    groups, how = path_groups(recipe.group, below, checksums, " below the class")
     items = [
         Item(
             key=file.key,
             label=file.label,
-            group=path_group(recipe.group, file.below, checksum),
+            group=group,
             load=image_loader(file.path),
             sha256=checksum,
             split=file.split,
         )
-        for file, checksum in zip(tree.files, checksums, strict=True)
+        for file, group, checksum in zip(tree.files, groups, checksums, strict=True)
     ]
-    how = group_note(recipe.group, [file.below for file in tree.files], " below the class")
     return Found(
         labels=tree.labels,
         items=tuple(items),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -163,28 +164,39 @@ def group_of(pattern: str | None, relative: str, fallback: str) -> str:
     return (match.group(1) if match.re.groups else match.group(0)) or match.group(0)
 
 
-def path_group(pattern: str | None, relative: str, fallback: str) -> str:
-    """The group of a file: what the pattern finds in its path, else its first folder, else `fallback`.
+def path_groups(
+    pattern: str | None, paths: Sequence[str], fallbacks: Sequence[str], above: str = ""
+) -> tuple[list[str], str]:
+    """The group of every file: what the pattern finds in its path, else its first folder, else its fallback.
+
+    Args:
+        pattern: See `group_of`.
+        paths: With forward slashes. Folders that all of them are in say nothing and are passed over.
+        fallbacks: The groups of files that are in no folder, parallel to `paths`.
+        above: What the paths start below, for the note.
+
+    Returns:
+        The groups, and how they were found, for the report.
 
     Raises:
         RecipeError: The pattern does not match.
     """
-    return group_of(pattern, relative, relative.split("/")[0] if "/" in relative else fallback)
-
-
-def group_note(pattern: str | None, keys: Iterable[str], above: str = "") -> str:
-    """How `path_group` found the groups of these files, for the report.
-
-    Args:
-        pattern: As in `path_group`.
-        keys: Their paths.
-        above: What their paths start below.
-    """
     if pattern is not None:
-        return f"groups: the match of {pattern!r} in the path"
-    if any("/" in key for key in keys):
-        return f"groups: the first folder{above}"
-    return "groups: none known, every picture by itself; frames of one patient may be in two splits"
+        groups = [group_of(pattern, path, "") for path in paths]
+        return groups, f"groups: the match of {pattern!r} in the path"
+    common = posixpath.commonpath([posixpath.dirname(path) or "." for path in paths]) if paths else ""
+    start = len(common) + 1 if common not in ("", ".") else 0
+    rests = [path[start:] for path in paths]
+    if not any("/" in rest for rest in rests):
+        return (
+            list(fallbacks),
+            "groups: none known, every picture by itself; frames of one patient may be in two splits",
+        )
+    groups = [
+        path[: start + rest.index("/")] if "/" in rest else fallback
+        for path, rest, fallback in zip(paths, rests, fallbacks, strict=True)
+    ]
+    return groups, f"groups: the first folder{above}"
 
 
 def is_image(path: Path) -> bool:

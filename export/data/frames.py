@@ -12,10 +12,9 @@ import msgspec
 from bedside.export.data.files import (
     digests,
     existing_folder,
-    group_note,
     image_loader,
     is_image,
-    path_group,
+    path_groups,
     read_image,
     visible_files,
 )
@@ -46,12 +45,13 @@ def find_frames(
     if recipe.targets is not None:
         targets = _partners(keys, existing_folder(folder, recipe.targets))
     checksums = digests([*pictures, *targets], progress)
+    groups, how = path_groups(recipe.group, keys, checksums[: len(pictures)])
     items = []
     for at, (key, picture) in enumerate(zip(keys, pictures, strict=True)):
         item = Item(
             key=key,
             label=0,
-            group=path_group(recipe.group, key, checksums[at]),
+            group=groups[at],
             load=image_loader(picture),
             sha256=checksums[at],
         )
@@ -69,7 +69,7 @@ def find_frames(
                 plain=item.load,
             )
         items.append(item)
-    notes = [group_note(recipe.group, keys), *(f"data.exclude {p!r} matched nothing" for p in unused)]
+    notes = [how, *(f"data.exclude {p!r} matched nothing" for p in unused)]
     if recipe.speckle is not None:
         notes.append(f"inputs: the pictures with simulated speckle, {recipe.speckle:g} pixels a cell")
     return Found(

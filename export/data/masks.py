@@ -16,10 +16,9 @@ import numpy.typing as npt
 from bedside.export.data.files import (
     digests,
     existing_folder,
-    group_note,
     image_loader,
     is_image,
-    path_group,
+    path_groups,
     read_image,
     visible_files,
 )
@@ -65,23 +64,22 @@ def find_masks(recipe: MaskFoldersData, *, root: Path | None, progress: Progress
     by_name, strays = _pair(pictures, images, masks, recipe.mask_suffix)
     checksums = digests([*pictures, *by_name.values()], progress)
     coding = make_coding(recipe)
+    keys = [picture.relative_to(images).as_posix() for picture in pictures]
+    groups, how = _groups(recipe, keys, checksums[: len(pictures)])
     items = []
-    for at, picture in enumerate(pictures):
-        key = picture.relative_to(images).as_posix()
+    for at, (key, picture) in enumerate(zip(keys, pictures, strict=True)):
         items.append(
             Item(
                 key=key,
                 label=0,
-                group=_group(recipe, key, checksums[at]),
+                group=groups[at],
                 load=image_loader(picture),
                 sha256=checksums[at],
                 target=partial(_target, by_name[key], coding),
                 target_sha256=checksums[len(pictures) + at],
             )
         )
-    notes = [group_note(recipe.group, [item.key for item in items])]
-    if recipe.sequence is not None:
-        notes = [f"groups: {len(recipe.sequence)} sequences of numbered frames"]
+    notes = [how]
     if strays:
         notes.append(f"{strays} masks have no picture and were left aside")
     return Found(
@@ -227,10 +225,15 @@ def _pair(pictures: Sequence[Path], images: Path, masks: Path, suffix: str) -> t
     return found, len(by_stem) - len(found)
 
 
-def _group(recipe: MaskFoldersData, key: str, checksum: str) -> str:
+def _groups(recipe: MaskFoldersData, keys: Sequence[str], checksums: Sequence[str]) -> tuple[list[str], str]:
     if recipe.sequence is None:
-        return path_group(recipe.group, key, checksum)
-    numbers = re.findall(r"\d+", Path(key).stem)
-    if not numbers or int(numbers[-1]) < recipe.sequence[0]:
-        raise RecipeError(f"data.sequence: {key} has no number from {recipe.sequence[0]} up", where="data")
-    return f"sequence {bisect.bisect_right(recipe.sequence, int(numbers[-1]))}"
+        return path_groups(recipe.group, keys, checksums)
+    groups = []
+    for key in keys:
+        numbers = re.findall(r"\d+", Path(key).stem)
+        if not numbers or int(numbers[-1]) < recipe.sequence[0]:
+            raise RecipeError(
+                f"data.sequence: {key} has no number from {recipe.sequence[0]} up", where="data"
+            )
+        groups.append(f"sequence {bisect.bisect_right(recipe.sequence, int(numbers[-1]))}")
+    return groups, f"groups: {len(recipe.sequence)} sequences of numbered frames"

@@ -51,7 +51,8 @@ class ClassFoldersData(Data, frozen=True, kw_only=True, tag_field="kind", tag="c
         path: Folder, relative to the data root.
         labels: Order of the classes; None: the folder names, sorted.
         group: Regular expression searched in the path below the class folder; its first group (or whole
-            match) names the group. None: the first sub-folder, else the file by itself.
+            match) names the group. None: the first sub-folder (a folder that all files are in does not count),
+            else the file by itself.
     """
 
     path: str
@@ -123,7 +124,7 @@ class MaskFoldersData(Data, frozen=True, kw_only=True, tag_field="kind", tag="ma
         tolerance: How far each channel of a pixel may be from a colour of the table; the nearest colour wins. 0
             is right for PNG, about 60 for masks that went through JPEG.
         group: Regular expression searched in the path below `images`; its first group (or whole match) names
-            the group. None: the first sub-folder, else the file by itself.
+            the group. None: as in `class-folders`.
         sequence: In place of `group`, for numbered frames of known sequences (CVC-ClinicDB: 29 of them): the
             number each starts with, ascending. The number is the last one in the file name.
     """

@@ -175,7 +175,9 @@ def _dequantized(values: npt.NDArray[Any], parameters: dict[str, Any]) -> npt.ND
     shape = [1] * values.ndim
     if len(scales) > 1:
         shape[int(parameters["quantized_dimension"])] = -1
-    real = (values.astype(np.float64) - zeros.reshape(shape)) * scales.astype(np.float64).reshape(shape)
+    real: npt.NDArray[np.float64] = (values.astype(np.float64) - zeros.reshape(shape)) * scales.astype(
+        np.float64
+    ).reshape(shape)
     return real.astype(np.float32)
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bedside.export.data.files import path_groups
 from bedside.export.data.loading import load_data
 from bedside.export.data.recipe import ClassFoldersData
 from bedside.export.data.types import DataSet
@@ -200,3 +201,18 @@ def test_grey_stays_grey_and_deep_pixels_are_refused(tmp_path: Path):
         read_image(tmp_path / "deep.png")
     cv2.imwrite(str(tmp_path / "alpha.png"), np.full((9, 7, 4), 200, np.uint8))
     assert read_image(tmp_path / "alpha.png")[0].shape == (9, 7, 3)
+
+
+def test_a_folder_that_all_pictures_are_in_is_no_group():
+    own = ["1", "2", "3", "4"]
+    assert path_groups(None, ["a.png", "b.png", "c.png", "d.png"], own)[0] == own
+    assert path_groups(None, ["x/y/a.png", "x/y/b.png", "x/y/c.png", "x/y/d.png"], own)[0] == own
+    groups, how = path_groups(None, ["x/p/a.png", "x/p/deep/b.png", "x/q/c.png", "x/d.png"], own)
+    assert (groups, how) == (["x/p", "x/p", "x/q", "4"], "groups: the first folder")
+    assert path_groups(None, ["p/a.png", "pq/b.png", "pq/c.png", "pq/d.png"], own)[0] == [
+        "p",
+        "pq",
+        "pq",
+        "pq",
+    ]
+    assert path_groups(None, [], []) == ([], path_groups(None, ["a"], ["1"])[1])

@@ -90,10 +90,11 @@ def test_folders_can_be_named_and_masks_have_a_suffix(tmp_path: Path):
     named = {"images": "in", "masks": "out"}
     with pytest.raises(RecipeError, match=r"9 of 9 pictures have no mask: deep/0.jpg"):
         load(tmp_path, **named)
-    with pytest.raises(RecipeError, match="no samples in the"):  # one folder is one group
-        load(tmp_path, **named, mask_suffix="_segmentation")
-    data = load(tmp_path, **named, mask_suffix="_segmentation", group=r"(\d)\.jpg")
+    # A folder that all of them are in is no group.
+    data = load(tmp_path, **named, mask_suffix="_segmentation")
     assert sum(split.groups for split in data.splits) == 9
+    with pytest.raises(RecipeError, match="no samples in the"):
+        load(tmp_path, **named, mask_suffix="_segmentation", group="deep")
 
 
 def test_two_layouts_in_one_folder_have_to_be_told_apart(tmp_path: Path):
