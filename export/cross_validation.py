@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 import tempfile
@@ -92,6 +93,7 @@ class FoldsResult(msgspec.Struct, frozen=True):
         folds: One by one.
         means: Keras and every variant.
         parameters: Of the network.
+        sha256: Digest of the recipe and of how many folds were asked for: what an interrupted call goes on from.
     """
 
     recipe: str
@@ -99,6 +101,7 @@ class FoldsResult(msgspec.Struct, frozen=True):
     folds: tuple[FoldResult, ...]
     means: tuple[Mean, ...]
     parameters: int
+    sha256: str = ""
 
 
 def cross_validate(
@@ -129,7 +132,8 @@ def cross_validate(
     check_writable(out)
     steps = steps or Silent()
     work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
-    done = _resume(out, recipe, count)
+    digest = hashlib.sha256(msgspec.json.encode((recipe, count))).hexdigest()
+    done = _resume(out, digest, count)
     parameters = 0 if done is None else done.parameters
     folds = [] if done is None else list(done.folds)
     for index in range(len(folds), count):
@@ -174,7 +178,9 @@ def cross_validate(
             )
         )
         sign = 1.0 if o.reference.higher_is_better else -1.0
-        done = FoldsResult(recipe.name, o.reference.metric, tuple(folds), _means(folds, sign), parameters)
+        done = FoldsResult(
+            recipe.name, o.reference.metric, tuple(folds), _means(folds, sign), parameters, digest
+        )
         with replacing(out) as file:
             file.write(msgspec.json.format(msgspec.json.encode(done), indent=1))
     if work_dir is None:
@@ -183,12 +189,12 @@ def cross_validate(
     return done
 
 
-def _resume(out: Path, recipe: Recipe, count: int) -> FoldsResult | None:
+def _resume(out: Path, digest: str, count: int) -> FoldsResult | None:
     try:
         found = msgspec.json.decode(out.read_bytes(), type=FoldsResult)
     except (OSError, msgspec.DecodeError):
         return None
-    return found if found.recipe == recipe.name and len(found.folds) < count else None
+    return found if found.sha256 == digest and len(found.folds) < count else None
 
 
 def _means(folds: list[FoldResult], sign: float) -> tuple[Mean, ...]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import msgspec
 import numpy as np
 
 from bedside.export import stages
-from bedside.export.adopt.foreign import load_keras
 from bedside.export.adopt.graph import adopt
 from bedside.export.adopt.options import AdoptOptions
 from bedside.export.adopt.pixel_model import PixelModel
@@ -33,38 +30,23 @@ from bedside.export.gates.crosscheck import cross_check, disagreements
 from bedside.export.gates.evaluate import evaluate_keras
 from bedside.export.gates.gate import check_reference
 from bedside.export.guarding import Guard, fit_guard
-from bedside.export.models.building import build_network
-from bedside.export.models.recipe import Detr, task_of
 from bedside.export.plan import Plan
 from bedside.export.recipe import InputRecipe, Recipe
-from bedside.export.reports.outcome import ExportOutcome, SplitSummary, Training
+from bedside.export.reports.outcome import ExportOutcome, SplitSummary
 from bedside.export.reports.samples import samples_to_show
 from bedside.export.steps import Silent, Steps
 from bedside.export.tasks.kits import kit_for
 from bedside.export.training.distributed import worker_rank
-from bedside.export.training.run import train
 from bedside.export.trust import measured_confidence, trust
+from bedside.export.weights import Trained, train_recipe, with_weights
 from bedside.export.writable import check_writable
 from bedside.runtime import __version__
-from bedside.runtime.bundle.decode import Decode
 from bedside.runtime.bundle.manifest import InputSpec, Task
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.errors import RecipeError, UsageError
 from bedside.runtime.packing import build
 
 __all__ = ["ExportResult", "Plan", "export_model", "export_recipe"]
-
-
-class _Trained(msgspec.Struct, frozen=True):
-    """A model, its input, and how it came to be."""
-
-    task: Task
-    model: PixelModel
-    decode: Decode
-    spec: InputSpec
-    origin: str
-    training: Training | None = None
-    notes: tuple[str, ...] = ()
 
 
 def export_recipe(
@@ -110,10 +92,10 @@ def export_recipe(
     with steps.step("read data") as progress:
         data = load_data(recipe.data, seed=recipe.seed, root=root, progress=progress, fold=fold)
     if weights is not None:
-        trained = _with_weights(recipe, data, Path(weights))
+        trained = with_weights(recipe, data, Path(weights))
     else:
         work = out.with_name(f"{out.stem}.work") if work_dir is None else Path(work_dir)
-        trained = _train(recipe, data, work, root, steps)
+        trained = train_recipe(recipe, data, work, root, steps)
         if recipe.training.strategy == "workers" and worker_rank() > 0:
             steps.say("this worker is done; the chief writes the bundle")
             return None
@@ -196,7 +178,7 @@ def export_model(
         "the model was trained elsewhere: if holdout frames were among its training data, the numbers here say "
         "how well it was converted, not how good it is"
     )
-    trained = _Trained(task, found, adopted.decode, spec, origin, None, (note, *adopted.notes))
+    trained = Trained(task, found, adopted.decode, spec, origin, None, (note, *adopted.notes))
     return _export(trained, data, plan, out, steps, clock or MonotonicClock())
 
 
@@ -218,59 +200,8 @@ def _foreign_input(model: PixelModel, wanted: InputRecipe) -> InputSpec:
     )
 
 
-def _train(recipe: Recipe, data: DataSet, work: Path, root: Path | None, steps: Steps) -> _Trained:
-    result = train(recipe, data, work, steps, root=root)
-    training = Training(result.history, result.best_epoch, result.seconds, result.resumed_from)
-    return _adopted(recipe, data, result.model, "trained by its recipe", training, result.notes)
-
-
-def _with_weights(recipe: Recipe, data: DataSet, path: Path) -> _Trained:
-    model = build_network(recipe, data.labels)
-    if path.suffix != ".keras" and not path.name.endswith(".weights.h5"):
-        hint = "model.save_weights('x.weights.h5') writes one"
-        raise UsageError("is neither .weights.h5 nor .keras", where=str(path), hint=hint)
-    if not path.is_file():
-        raise UsageError("no such file", where=str(path))
-    try:
-        if path.suffix == ".keras":
-            model.set_weights(load_keras(path).get_weights())
-        else:
-            with warnings.catch_warnings():
-                # Keras only warns when the file lacks layers of the model, and leaves those untrained.
-                warnings.simplefilter("error")
-                model.load_weights(path)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        what = f"does not fit the recipe's model: {' '.join(str(error).split())[:200]}"
-        hint = "architecture, size, channels and classes must be those it was trained with"
-        raise UsageError(what, where=str(path), hint=hint) from None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    origin = f"the recipe's architecture with {path.name}, sha256 {digest[:16]}"
-    return _adopted(recipe, data, model, origin)
-
-
-def _adopted(
-    recipe: Recipe,
-    data: DataSet,
-    model: Any,
-    origin: str,
-    training: Training | None = None,
-    notes: tuple[str, ...] = (),
-) -> _Trained:
-    """A network of ours goes the way of everybody's."""
-    task = task_of(recipe.model)
-    options = AdoptOptions(maps=recipe.trust.maps, iou=recipe.detection.iou)
-    if isinstance(recipe.model, Detr):
-        options = AdoptOptions(coding="cxcywh", iou=None)
-    elif task in ("translation", "generation"):
-        options = AdoptOptions(color=recipe.input_spec().color)
-    adopted = adopt(model, task, data.labels, options=options, where="recipe")
-    return _Trained(
-        task, adopted.model, adopted.decode, recipe.input_spec(), origin, training, (*notes, *adopted.notes)
-    )
-
-
 def _export(
-    trained: _Trained, data: DataSet, plan: Plan, out: Path, steps: Steps, clock: Clock
+    trained: Trained, data: DataSet, plan: Plan, out: Path, steps: Steps, clock: Clock
 ) -> ExportResult:
     """Everything after the weights."""
     spec, kit = trained.spec, kit_for(trained.task, data.labels)

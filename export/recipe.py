@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from bedside.export.data.recipe import DataRecipe
 from bedside.export.models.recipe import Cnn, Dcgan, ModelRecipe
+from bedside.export.training.augment_recipe import AugmentRecipe
 from bedside.runtime.bundle.fields import Fraction, Line, Name, Text, Version
 from bedside.runtime.bundle.manifest import InputSpec, Task
 
@@ -56,57 +57,6 @@ class InputRecipe(_Strict, frozen=True, kw_only=True):
     pad: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
-class AugmentRecipe(_Strict, frozen=True, kw_only=True):
-    """`[training.augment]`: how training frames are varied; the defaults vary nothing.
-
-    Ranges are half-widths around "unchanged"; probabilities are per frame. See `bedside.export.training.augment`.
-
-    Attributes:
-        flip_horizontal: Probability.
-        flip_vertical: Probability.
-        rotate: Largest angle, in degrees.
-        scale: Largest relative change of size.
-        stretch: Largest relative change of the aspect ratio.
-        shift: Largest shift, as a fraction of the side.
-        crop: Smallest kept side as a fraction is `1 - crop`; what is kept fills the frame.
-        brightness: Largest added fraction of 255.
-        contrast: Largest relative change of contrast about the mean.
-        gamma: Largest `|log2(gamma)|`.
-        saturation: Largest relative change of saturation (3 channels only).
-        hue: Largest turn of the hue, in degrees (3 channels only).
-        gray: Probability of taking all colour away (3 channels only).
-        tint: Largest gain or loss of one channel, relative (3 channels only).
-        blur: Largest Gaussian sigma, in pixels of the model's input.
-        noise: Largest Gaussian sigma, in grey levels.
-        jpeg: Probability of a JPEG round trip, quality 25 to 90.
-        pad: Probability of shrinking the frame into a black or grey screen with furniture around it.
-        furniture: Probability of scanner furniture (text, scale bars, grey wedge) drawn over the frame.
-        screen_labels: Classes that `pad` and `furniture` apply to; None: all. A test pattern does not become
-            another one inside a scanner's screen, but it may come to look like a scanner's picture.
-    """
-
-    flip_horizontal: Fraction = 0.0
-    flip_vertical: Fraction = 0.0
-    rotate: Annotated[float, Meta(ge=0.0, le=180.0)] = 0.0
-    scale: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
-    stretch: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
-    shift: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
-    crop: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
-    brightness: Fraction = 0.0
-    contrast: Fraction = 0.0
-    gamma: Annotated[float, Meta(ge=0.0, le=3.0)] = 0.0
-    saturation: Fraction = 0.0
-    hue: Annotated[float, Meta(ge=0.0, le=180.0)] = 0.0
-    gray: Fraction = 0.0
-    tint: Fraction = 0.0
-    blur: Annotated[float, Meta(ge=0.0, le=16.0)] = 0.0
-    noise: Annotated[float, Meta(ge=0.0, le=128.0)] = 0.0
-    jpeg: Fraction = 0.0
-    pad: Fraction = 0.0
-    furniture: Fraction = 0.0
-    screen_labels: tuple[Line, ...] | None = None
-
-
 class TrainingRecipe(_Strict, frozen=True, kw_only=True):
     """`[training]`.
 
@@ -124,7 +74,8 @@ class TrainingRecipe(_Strict, frozen=True, kw_only=True):
             Juditsky, 1992); None: none.
         class_weights: `auto` weighs classes inversely to their count where they are imbalanced; `none` never.
         label_smoothing: Of classification.
-        mixed_precision: `auto` uses it where an accelerator has it; processors are slower with it.
+        mixed_precision: `auto` computes in bfloat16 where an accelerator has it, but for adversarial training;
+            processors are slower with it. What is exported is float32 either way.
         tensorboard: Write TensorBoard logs into the work folder.
         strategy: `none`; `mirrored`, all accelerators of this machine; `workers`, several machines that
             `TF_CONFIG` names (`tf.distribute`). `batch` is that of all of them together.
@@ -204,7 +155,8 @@ class TrustRecipe(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         temperature: Calibrate confidence on the calibration split (classification).
-        coverage: Of conformal prediction sets, from the calibration split; None: none (classification).
+        coverage: Of conformal prediction sets, from the calibration split; None: none (classification). They do
+            not need `temperature`.
         maps: Class activation maps, where the network can give them (classification).
         false_alarm: Fraction of holdout frames that an autoencoder may take for foreign; where its threshold
             is set (reconstruction).
@@ -222,7 +174,7 @@ class GuardRecipe(_Strict, frozen=True, kw_only=True):
     Attributes:
         bundle: A bundle whose main model is an autoencoder, below the data root or the folder of the output.
         variant: Which of its variants.
-        false_alarm: Fraction of this model's own validation frames that may be taken for foreign.
+        false_alarm: Fraction of this model's own holdout frames that may be taken for foreign.
         sees: The captured `frame`, or the main model's `input`, which costs less.
     """
 

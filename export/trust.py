@@ -3,7 +3,6 @@ computed on the device."""
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import msgspec
@@ -15,6 +14,7 @@ from bedside.export.adopt.whitening import whitened
 from bedside.export.data.types import DataSet
 from bedside.export.gates.evaluate import keras_rows
 from bedside.export.metrics.confidence import (
+    conformal_rank,
     expected_calibration_error,
     fit_conformal,
     fit_temperature,
@@ -48,7 +48,7 @@ class Confidence(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         temperature: That was fitted.
-        samples: Of the calibration split.
+        samples: Of the calibration split, as prediction sets state it; 0 where there are no sets.
         before: Expected calibration error on the holdout without it, of the Keras model.
         after: The same with it.
         raw: Reliability diagram without it, as `Marks.reliability`; the one with it is the Keras model's.
@@ -168,13 +168,14 @@ def _confidence(
     if not data.calibration.items:
         note = "confidence is not calibrated: the data has no calibration split (data.calibration = 0.15 makes one)"
         return Trusted(model, decode, (note,))
-    if not wanted.temperature:
+    if not wanted.temperature and wanted.coverage is None:
         return Trusted(model, decode)
     with steps.step("calibrate confidence") as progress:
         samples = kit.read(data.calibration, spec, progress)
         rows, _ = keras_rows(model, kit, decode, spec, samples)
     scores, truth = np.stack(rows), np.asarray(samples.truth, np.int64)
-    temperature = fit_temperature(scores, truth)
+    # Prediction sets need no calibrated scores, but a temperature has to be stated for them.
+    temperature = fit_temperature(scores, truth) if wanted.temperature else 1.0
     conformal = None
     notes: tuple[str, ...] = ()
     if wanted.coverage is not None:
@@ -282,7 +283,7 @@ def quantile_threshold(scores: npt.NDArray[np.float64], false_alarm: float) -> t
     exchangeable frames); with too few of them the largest, and `1 / (n + 1)`.
     """
     n = len(scores)
-    rank = math.ceil((n + 1) * (1.0 - false_alarm))
+    rank = conformal_rank(n, 1.0 - false_alarm)
     if rank > n:
         return float(np.max(scores)), 1.0 / (n + 1)
     return float(np.sort(scores)[rank - 1]), false_alarm

@@ -24,11 +24,9 @@ from bedside.export.data.files import (
 )
 from bedside.export.data.recipe import MaskFoldersData
 from bedside.export.data.splitting import to_draw
-from bedside.export.data.types import Found, Item, MaskTarget, Progress
+from bedside.export.data.types import UNJUDGED, Found, Item, MaskTarget, Progress
 from bedside.runtime.errors import RecipeError
 
-#: Class of pixels that are neither learned nor scored.
-UNJUDGED = 255
 #: Folders of pictures and masks: Kvasir-SEG, a common one, CVC-ClinicDB.
 LAYOUTS = (("images", "masks"), ("images", "labels"), ("Original", "Ground Truth"))
 _UNKNOWN = -1

@@ -7,15 +7,24 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.data.types import BoxesTarget, Item, MaskTarget, PictureTarget, Progress, Split, Target
+from bedside.export.data.types import (
+    UNJUDGED,
+    BoxesTarget,
+    Item,
+    MaskTarget,
+    PictureTarget,
+    Progress,
+    Split,
+    Target,
+)
 from bedside.runtime.bundle.manifest import InputSpec
 from bedside.runtime.errors import BedsideError, RecipeError
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.geometry import Fit
 from bedside.runtime.preprocess import Preprocessor
 
-#: Class of mask pixels that are neither learned nor scored: letterbox padding, for one.
-UNJUDGED = 255
+#: A box of which less is left, in model pixels, is not in the picture.
+_SLIVER = 1e-3
 
 
 class Examples(msgspec.Struct, frozen=True):
@@ -161,7 +170,8 @@ def _boxes_to_input(target: BoxesTarget, fit: Fit) -> BoxesTarget:
     boxes = target.boxes * scale + shift
     boxes[:, 0::2] = boxes[:, 0::2].clip(inner.x, inner.x1)
     boxes[:, 1::2] = boxes[:, 1::2].clip(inner.y, inner.y1)
-    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    # Rounding leaves slivers of boxes that end where the crop begins.
+    seen = (boxes[:, 2] - boxes[:, 0] > _SLIVER) & (boxes[:, 3] - boxes[:, 1] > _SLIVER)
     return BoxesTarget(boxes[seen].astype(np.float32), target.labels[seen])
 
 

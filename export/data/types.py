@@ -22,6 +22,10 @@ Progress = Callable[[int, int], None]
 Loader = Callable[[], tuple[Pixels, Color]]
 
 
+#: Class of mask pixels that are neither learned nor scored: letterbox padding, for one.
+UNJUDGED = 255
+
+
 class MaskTarget(msgspec.Struct, frozen=True):
     """Segmentation: the class of every captured pixel.
 

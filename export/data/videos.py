@@ -54,8 +54,10 @@ class VideoReader:
             self.close()
             raise RecipeError(f"frame {index} cannot be decoded", where=str(path))
         self._next = index + 1
-        self._last = path, index, np.asarray(pixels, np.uint8)
-        return self._last[2], "bgr"
+        frame = np.asarray(pixels, np.uint8)
+        frame.flags.writeable = False  # it is handed out again
+        self._last = path, index, frame
+        return frame, "bgr"
 
     def count(self, path: Path) -> int:
         """How many frames can be decoded; what the container says may be wrong.

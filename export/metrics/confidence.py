@@ -18,6 +18,8 @@ BINS = 15
 #: Logarithms of probabilities stop here: an int8 softmax gives exact zeros.
 _SMALLEST = 1e-7
 _COLDEST, _HOTTEST = 0.05, 20.0
+#: What rounding may add to a product that is a whole number.
+_ROUNDING = 1e-9
 
 
 def expected_calibration_error(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> float:
@@ -98,13 +100,18 @@ def fit_conformal(probabilities: Probabilities, truth: Labels, coverage: float) 
         None where there are too few samples for the coverage to be stated.
     """
     n = len(truth)
-    rank = math.ceil((n + 1) * coverage)
+    rank = conformal_rank(n, coverage)
     if rank > n:
         return None
     scores = np.sort(1.0 - probabilities[np.arange(n), truth].astype(np.float64))
     # One float32 step lower: the device compares in float32, and a tie belongs into the set.
     threshold = float(np.nextafter(np.float32(1.0 - scores[rank - 1]), np.float32(0.0)))
     return Conformal(coverage=coverage, threshold=max(0.0, threshold), samples=n)
+
+
+def conformal_rank(samples: int, coverage: float) -> int:
+    """`ceil((n + 1) * coverage)`, from 1; more than `samples` where those are too few."""
+    return math.ceil((samples + 1) * coverage - _ROUNDING)
 
 
 def coverage_interval(
@@ -119,9 +126,10 @@ def coverage_interval(
         level: Of the interval.
 
     Angelopoulos & Bates, A gentle introduction to conformal prediction, 2023, section 3.2: the count is
-    beta-binomial with `a = n + 1 - l`, `b = l`, `l = floor((n + 1) * (1 - coverage))`.
+    beta-binomial with `a = n + 1 - l`, `b = l`, `l = floor((n + 1) * (1 - coverage))`; `a` is the rank of the
+    threshold.
     """
-    l = math.floor((calibration + 1) * (1.0 - coverage))  # noqa: E741 - the paper's name
-    law = stats.betabinom(test, calibration + 1 - l, max(l, 1))
+    rank = min(conformal_rank(calibration, coverage), calibration)
+    law = stats.betabinom(test, rank, calibration + 1 - rank)
     low, high = law.ppf((1 - level) / 2), law.ppf((1 + level) / 2)
     return float(low) / test, float(high) / test

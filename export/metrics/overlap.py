@@ -38,7 +38,7 @@ def boundary_f1(found: Classes, truth: Classes, classes: int) -> float:
 
     Args:
         found: `(H, W)` classes.
-        truth: `(H, W)` classes.
+        truth: `(H, W)` classes; 255 is not judged.
         classes: How many, the background included.
 
     Returns:
@@ -48,9 +48,10 @@ def boundary_f1(found: Classes, truth: Classes, classes: int) -> float:
     """
     radius = max(1, round(_TOLERANCE * float(np.hypot(*found.shape))))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    judged = truth != IGNORED
     scores = []
     for k in range(1, classes):
-        f, t = _outline(found == k), _outline(truth == k)
+        f, t = _outline((found == k) & judged), _outline(truth == k)
         if not f.any() and not t.any():
             continue
         if not f.any() or not t.any():

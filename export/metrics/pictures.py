@@ -24,7 +24,7 @@ def psnr(a: Pixels, b: Pixels) -> float:
 
 
 def ssim(a: Pixels, b: Pixels) -> float:
-    """Structural similarity, averaged over windows and channels; 1 for identical pictures.
+    """Structural similarity, averaged over whole windows and channels; 1 for identical pictures.
 
     Args:
         a: `(H, W, C) uint8`, sides of at least 11 pixels.
@@ -39,7 +39,8 @@ def ssim(a: Pixels, b: Pixels) -> float:
     mx, my = mean(x), mean(y)
     vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
     score = ((2 * mx * my + _C1) * (2 * both + _C2)) / ((mx * mx + my * my + _C1) * (vx + vy + _C2))
-    return float(score.mean())
+    inside = slice(_WINDOW // 2, -(_WINDOW // 2))
+    return float(score[inside, inside].mean())
 
 
 def texture_features(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -74,16 +75,18 @@ def texture_features(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]
 def frechet_distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     """Distance of two sets of features as normal distributions, the root of Frechet's squared distance.
 
+    Features are in units of their standard deviation over both sets first, so that all of them count.
+
     Args:
-        a: `(N, D)`.
-        b: `(M, D)`.
+        a: `(N, D)`, N at least 2.
+        b: `(M, D)`, M at least 2.
 
     Dowson & Landau, The Frechet distance between multivariate normal distributions, 1982.
     """
     scale = np.concatenate([a, b]).std(axis=0)
     scale[scale == 0] = 1.0
     x, y = a / scale, b / scale
-    ca, cb = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    ca, cb = np.atleast_2d(np.cov(x, rowvar=False)), np.atleast_2d(np.cov(y, rowvar=False))
     # The product of two covariances has real, non-negative eigenvalues; what else there is, is rounding.
     root = np.sqrt(np.clip(linalg.eigvals(ca @ cb).real, 0, None)).sum()
     squared = float(((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * root)

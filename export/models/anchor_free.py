@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from bedside.export.backend import keras
 from bedside.export.models.blocks import Seeds, check_size, convolution, inverted_residuals, separable
 from bedside.export.models.levels import Level, levels
+from bedside.export.models.light_segmenter import half_mobilenet
 from bedside.runtime.errors import RecipeError
 
 #: Score of every cell before training, so that the many empty ones do not drown the first steps (Lin et al.,
@@ -27,6 +28,7 @@ def anchor_free_detector(
     channels: int = 3,
     classes: int = 1,
     strides: tuple[int, ...] = (8, 16),
+    backbone: Literal["mobilenet", "half-mobilenet"] = "mobilenet",
     width_multiplier: float = 0.5,
     filters: int = 64,
     towers: int = 2,
@@ -55,7 +57,9 @@ def anchor_free_detector(
         channels: 1 or 3.
         classes: At least 1, no background.
         strides: One or more neighbours out of 8, 16, 32, finest first.
-        width_multiplier: Of the backbone.
+        backbone: `mobilenet`: MobileNetV2. `half-mobilenet`: the one of `light_segmenter`, which published
+            weights fit (`bedside.export.models.pretrained`).
+        width_multiplier: Of the backbone; published weights fit `half-mobilenet` at 1 only.
         filters: Of the pyramid and of the heads.
         towers: Separable convolutions in front of each prediction; the paper has 4.
         context: Run the backbone to stride 32 even where no boxes are predicted there; finer levels then know
@@ -75,8 +79,13 @@ def anchor_free_detector(
     check_size(width, height, deepest)
     layers, seeds = keras.layers, Seeds(seed)
     inputs = keras.Input((height, width, channels), dtype="float32", name="pixels")
-    x = layers.Rescaling(1.0 / 255.0, name="rescale")(inputs)
-    features = inverted_residuals(x, seeds, width_multiplier=width_multiplier, deepest=deepest)
+    if backbone == "half-mobilenet":
+        x = layers.Rescaling(1.0 / 128.0, offset=-1.0, name="rescale")(inputs)
+        found = half_mobilenet(x, seeds, width_multiplier=width_multiplier)
+        features = dict(zip((4, 8, 16, 32), found, strict=True))
+    else:
+        x = layers.Rescaling(1.0 / 255.0, name="rescale")(inputs)
+        features = inverted_residuals(x, seeds, width_multiplier=width_multiplier, deepest=deepest)
     pyramid = _pyramid(features, strides[0], deepest, filters, seeds)
     outputs: list[Any] = []
     for level in grid:

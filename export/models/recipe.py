@@ -97,6 +97,8 @@ class DenseAutoencoder(_Network, frozen=True, kw_only=True, tag="dense-autoencod
 class Dcgan(_Network, frozen=True, kw_only=True, tag="dcgan"):
     """See `bedside.export.models.dcgan`. Width and height are those of the picture."""
 
+    width: _Side = 64
+    height: _Side = 64
     latent: _Units = 100
     base: _Units = 64
 
@@ -150,9 +152,10 @@ class AnchorFree(_Network, frozen=True, kw_only=True, tag="anchor-free"):
     """See `bedside.export.models.anchor_free`.
 
     Attributes:
-        initialize: As in `LightSegmenter`.
+        initialize: As in `LightSegmenter`; for the backbone `half-mobilenet` at a multiplier of 1.
     """
 
+    backbone: Literal["mobilenet", "half-mobilenet"] = "mobilenet"
     width_multiplier: _Multiplier = 0.5
     strides: Annotated[tuple[Literal[8, 16, 32], ...], Meta(min_length=1, max_length=3)] = (8, 16)
     filters: _Units = 64
@@ -162,11 +165,7 @@ class AnchorFree(_Network, frozen=True, kw_only=True, tag="anchor-free"):
 
 
 class Detr(_Network, frozen=True, kw_only=True, tag="detr"):
-    """See `bedside.export.models.detr`.
-
-    Attributes:
-        initialize: As in `LightSegmenter`, for the backbone.
-    """
+    """See `bedside.export.models.detr`."""
 
     queries: Annotated[int, Meta(ge=1, le=500)] = 20
     stride: Literal[16, 32] = 32
@@ -177,7 +176,6 @@ class Detr(_Network, frozen=True, kw_only=True, tag="detr"):
     decoder_layers: _Depth = 3
     hidden: _Units = 256
     auxiliary: bool = True
-    initialize: str | None = None
 
 
 ModelRecipe = (

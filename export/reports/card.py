@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from bedside.export.gates.marks import Marks
 from bedside.export.metrics.intervals import wilson
-from bedside.export.reports.outcome import RESEARCH_ONLY, ExportOutcome, grouping, kilobytes, sentence
+from bedside.export.reports import wording
+from bedside.export.reports.card_words import does, failures, guarded
+from bedside.export.reports.outcome import RESEARCH_ONLY, ExportOutcome
+from bedside.export.reports.wording import grouping, kilobytes, sentence
 
 
 def card(outcome: ExportOutcome) -> str:
@@ -22,20 +25,21 @@ def card(outcome: ExportOutcome) -> str:
         "## Intended use",
         _plain(o.intended_use) or "Not stated by the author.",
         "## What it does",
+        *does(o, tuple(_plain(label) for label in o.labels)),
+        _plain(guarded(o.guard, o.guard_bundle)),
         _input(o),
-        f"It sorts a frame into one of {len(o.labels)} classes: "
-        f"{', '.join(_plain(label) for label in o.labels)}. "
-        f"A frame that belongs to none of them still gets one of these labels.",
-        f"Weights: {_plain(o.origin)}; {o.parameters:,} parameters.",
+        "## How it was made",
+        *_made(o),
         "## Data",
         *_sources(o),
         _splits(o),
         _seen(o),
         "## How good it is",
-        _accuracy(o),
+        _metric(o),
         *_classes(o),
         "## Variants",
         _variants(o),
+        *_kept(o),
         f"On a device that has measured nothing, `{o.default}` runs. A device replays golden frames on every "
         "session that it compiles and refuses one whose answers differ.",
         *_refused(o),
@@ -49,6 +53,11 @@ def card(outcome: ExportOutcome) -> str:
 
 def _input(o: ExportOutcome) -> str:
     spec = o.input
+    if spec.latent is not None:
+        return (
+            f"Input: {spec.latent} standard normal numbers, no frame. Output: a picture of {spec.width}x{spec.height} "
+            f"pixels, {spec.color}."
+        )
     how = {
         "stretch": "stretched to that size",
         "letterbox": f"scaled to fit, padded with {spec.pad}",
@@ -58,6 +67,15 @@ def _input(o: ExportOutcome) -> str:
         f"Input: one frame, {spec.width}x{spec.height} pixels, {spec.color}, uint8; {how} "
         f"({spec.interpolation} interpolation). Normalization is inside the model; {_plain(o.normalization)}."
     )
+
+
+def _made(o: ExportOutcome) -> list[str]:
+    text = f"Weights: {_plain(o.origin)}; {o.parameters:,} parameters."
+    if o.training is not None:
+        epochs = max((len(v) for v in o.training.history.values()), default=0)
+        text += f" {epochs} epochs, of which the weights of epoch {o.training.best_epoch} were kept; seed {o.seed}."
+    tools = ", ".join(f"{name} {version}" for name, version in o.tools.items())
+    return [text, f"Made with {_plain(tools)}."]
 
 
 def _sources(o: ExportOutcome) -> list[str]:
@@ -73,82 +91,107 @@ def _sources(o: ExportOutcome) -> list[str]:
 
 
 def _splits(o: ExportOutcome) -> str:
-    rows = [[s.name, s.samples, s.groups, *s.counts, f"`{s.sha256[:12]}`"] for s in o.splits]
-    return _table(["split", "frames", "groups", *o.labels, "sha256"], rows)
+    # Frames without a class are all counted as class 0: that says nothing.
+    labels = o.labels if o.task == "classification" else ()
+    rows = [[s.name, s.samples, s.groups, *s.counts[: len(labels)], f"`{s.sha256[:12]}`"] for s in o.splits]
+    return _table(["split", "frames", "groups", *labels, "sha256"], rows)
 
 
 def _seen(o: ExportOutcome) -> str:
     text = grouping(o.splits) + " "
     if o.training is None:
         return text + (
-            "Calibration saw frames of the training split only. The weights were not trained here: which of "
-            "these "
-            "frames they have seen is known to their author alone."
+            "Calibration of int8 saw frames of the training split only. The weights were not trained here: which of "
+            "these frames they have seen is known to their author alone."
         )
-    return text + (
-        "Weights and calibration saw the training split, early stopping the validation split; the numbers "
-        "below are "
-        "of the holdout, which nothing saw before."
-    )
+    text += "Weights and int8 calibration saw the training split, early stopping the validation split"
+    if any(s.name == "calibration" for s in o.splits):
+        text += ", temperature and prediction sets the calibration split"
+    text += "; the numbers below are of the holdout, which nothing of these saw before."
+    if o.task == "reconstruction" or o.guard is not None:
+        text += " The out-of-distribution threshold was chosen on the holdout, for its false-alarm rate."
+    return text
 
 
-def _accuracy(o: ExportOutcome) -> str:
+def _metric(o: ExportOutcome) -> str:
     marks = o.reference
-    low, high = marks.interval
-    label, recall = marks.worst
-    return (
-        f"The Keras model is right on {marks.correct} of {marks.samples} holdout frames: accuracy "
-        f"{marks.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}, Wilson). Its worst class is "
-        f"{_plain(label)} "
-        f"with {recall:.1%}. Always saying the most frequent class would reach {marks.majority:.1%}."
+    name = wording.long_name(marks.metric)
+    text = (
+        f"The Keras model on {marks.samples} holdout frames: {name} {wording.tell(marks.metric, marks.value)} "
+        f"(95 % interval {wording.span(marks.metric, marks.interval)}, {_plain(marks.method)})."
     )
+    if marks.worst is not None and len(marks.classes) > 1:
+        text += f" Its worst class is {_plain(wording.worst(marks))}."
+    others = ", ".join(
+        f"{wording.long_name(name)} {wording.tell(name, value)}" for name, value in marks.others.items()
+    )
+    text += f" Further: {others}." if others else ""
+    words = wording.baseline(o.task)
+    if marks.baseline is not None and words:
+        text += f" For comparison: {wording.tell(marks.metric, marks.baseline)} is reached by {words}."
+    return text
 
 
 def _classes(o: ExportOutcome) -> list[str]:
-    """Per class, of Keras and of the default variant, with intervals."""
-    default = next((v.measured.marks for v in o.variants if v.id == o.default and v.measured), None)
-    header = ["class", "holdout frames", "recall, Keras", "95 % interval"]
-    header += [f"recall, {o.default}", "95 % interval"] if default else []
+    """Per class, of Keras and of the default variant; with intervals where a class is a count of frames."""
+    ref, default = o.reference, wording.default_marks(o)
+    if not ref.classes:
+        return []
+    name = wording.class_metric(ref.metric)
+    extra = ["95 % interval"] if ref.confusion else []
+    header = ["class", wording.counted(ref.metric), f"{name}, Keras", *extra]
+    header += [f"{name}, {o.default}", *extra] if default is not None else []
     rows = []
-    for i, label in enumerate(o.labels):
-        row = [label, o.reference.counts[i], *_recall(o.reference, i)]
-        rows.append([*row, *(_recall(default, i) if default else ())])
+    for i, mark in enumerate(ref.classes):
+        row: list[object] = [mark.label, mark.samples, *_class(ref, i)]
+        rows.append([*row, *(_class(default, i) if default is not None else ())])
     holdout = next((s for s in o.splits if s.name == "holdout"), None)
-    related = holdout is not None and holdout.groups < holdout.samples
+    related = holdout is not None and holdout.groups < holdout.samples and bool(ref.confusion)
     return [
         _table(header, rows),
         "Frames of one group resemble each other, so the true uncertainty is larger." if related else "",
     ]
 
 
-def _recall(marks: Marks, index: int) -> tuple[str, str]:
-    count, right = marks.counts[index], marks.confusion[index][index]
-    if not count:
-        return "-", "-"
-    low, high = wilson(right, count)
-    return f"{right / count:.1%}", f"{low:.1%} to {high:.1%}"
+def _class(marks: Marks, index: int) -> tuple[str, ...]:
+    mark = marks.classes[index]
+    told = wording.tell(wording.class_metric(marks.metric), mark.value)
+    if not marks.confusion:
+        return (told,)
+    if not mark.samples:
+        return wording.NOTHING, wording.NOTHING
+    return told, wording.span("recall", wilson(marks.confusion[index][index], mark.samples))
 
 
 def _variants(o: ExportOutcome) -> str:
     rows = []
+    with_classes = bool(o.reference.classes)
     for v in o.shipped:
-        m = v.measured
-        if m is None:
+        if (m := v.measured) is None:
             continue
-        label, recall = m.marks.worst
-        drop = 100 * (o.reference.accuracy - m.marks.accuracy)
-        low, high = m.marks.interval
+        marks = m.marks
         rows.append(
             [
                 f"`{v.id}`",
                 kilobytes(v.bytes),
-                f"{m.marks.accuracy:.1%} ({low:.1%} to {high:.1%})",
-                f"{drop:+.2f} points" if drop else "0",
-                f"{label} {recall:.1%}",
-                f"{m.agreement:.1%}",
+                f"{wording.tell(marks.metric, marks.value, with_unit=False)} "
+                f"({wording.span(marks.metric, marks.interval)})",
+                wording.tell_cost(o.reference, marks),
+                *((wording.worst(marks),) if with_classes else ()),
+                wording.tell_agreement(o.task, m.agreement),
             ]
         )
-    return _table(["variant", "size", "accuracy (95 %)", "drop", "worst class", "agrees with Keras"], rows)
+    header = ["variant", "size", f"{o.reference.metric} (95 %)", "worse by"]
+    return _table([*header, *(("worst class",) if with_classes else ()), wording.agreement(o.task)], rows)
+
+
+def _kept(o: ExportOutcome) -> list[str]:
+    return [
+        f"`{v.id}` keeps {len(v.kept_float)} layers in float, because int8 cost too much there: "
+        f"{_plain(', '.join(v.kept_float))}."
+        for v in o.shipped
+        if v.kept_float
+    ]
 
 
 def _refused(o: ExportOutcome) -> list[str]:
@@ -159,14 +202,12 @@ def _refused(o: ExportOutcome) -> list[str]:
 def _limits(o: ExportOutcome) -> list[str]:
     lines = [f"- {_plain(sentence(note))}" for note in o.notes]
     if o.calibration_samples is not None:
-        lines.append(f"- int8 variants were calibrated with {o.calibration_samples} training frames.")
+        what = "latents" if o.input.latent is not None else "training frames"
+        lines.append(f"- int8 variants were calibrated with {o.calibration_samples} {what}.")
     confused = _confusions(o)
     if confused:
         lines.append(f"- Most frequent mistakes on the holdout: {confused}.")
-    lines.append("- Scores are not calibrated probabilities: 0.9 does not mean right nine times out of ten.")
-    lines.append(
-        "- Other scanners, settings, sites and patients than those in the data may give other results."
-    )
+    lines += [f"- {line}" for line in failures(o)]
     return ["\n".join(lines)]
 
 

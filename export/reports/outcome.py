@@ -62,7 +62,7 @@ class VariantResult(msgspec.Struct, frozen=True):
         refused: Why it stays out, None where it passed.
         shipped: Whether its file is in the bundle.
         kept_float: Layers that a rescue left in float.
-        layers: Error of every layer on the calibration set, worst first, where it was measured.
+        layers: Error of every layer on the calibration set, in the order of the graph, where it was measured.
         speed: On this host, beside fp32.
     """
 

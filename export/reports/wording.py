@@ -72,7 +72,7 @@ def tell(metric: str, value: float | None, *, with_unit: bool = True) -> str:
 def span(metric: str, interval: tuple[float, float]) -> str:
     """An interval, without a unit other than %."""
     low, high = (tell(metric, end, with_unit=False) for end in interval)
-    return NOTHING if NOTHING in (low, high) else f"{low} to {high}"
+    return NOTHING if NOTHING in (low, high) else f"{low.removesuffix(' %')} to {high}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -87,11 +87,15 @@ def cost(reference: Marks, marks: Marks) -> float:
 
 
 def tell_cost(reference: Marks, marks: Marks) -> str:
-    """The same for people: positive is worse."""
-    lost = cost(reference, marks)
-    if marks.metric in _PERCENT:
+    """The same for people."""
+    return tell_loss(marks.metric, cost(reference, marks))
+
+
+def tell_loss(metric: str, lost: float) -> str:
+    """A difference of a metric: positive is worse."""
+    if metric in _PERCENT:
         return f"{100 * lost:+.2f} points" if lost else "0"
-    digits = 4 if marks.metric in ("Dice", "AP50", "SSIM") else 3
+    digits = 4 if metric in ("Dice", "AP50", "SSIM") else 3
     return f"{lost:+.{digits}f}" if lost else "0"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bedside.export.data.reading import read_examples
 from bedside.export.data.types import Progress, Split
 from bedside.export.gates.marks import ClassMark, Marks
 from bedside.export.metrics.confidence import expected_calibration_error, reliability

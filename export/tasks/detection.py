@@ -18,6 +18,7 @@ from bedside.export.tasks.protocol import Reader, Row, Samples
 from bedside.runtime.bundle.decode import Decode, DetectionDecode
 from bedside.runtime.bundle.manifest import InputSpec, TensorSpec
 from bedside.runtime.engines.protocol import Array
+from bedside.runtime.errors import RecipeError
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks.detection import DetectionDecoder
 
@@ -60,7 +61,11 @@ class DetectionKit:
         return read
 
     def mark(self, rows: Sequence[Row], samples: Samples) -> Marks:
-        """AP50 over the classes, AP50:95, and whether a score is the frequency with which a box is right."""
+        """AP50 over the classes, AP50:95, and whether a score is the frequency with which a box is right.
+
+        Raises:
+            RecipeError: No frame has a box.
+        """
         matches = [
             [match(row, truth, k) for row, truth in zip(rows, samples.truth, strict=True)]
             for k in range(len(self.labels))
@@ -76,6 +81,8 @@ class DetectionKit:
         hits = np.concatenate([m.hits[:, 0] for m in every])
         shown = scores >= self._threshold
         truths = sum(m.truths for m in every)
+        if not truths:
+            raise RecipeError("no frame of this split has a box: nothing can be measured", where="data")
         return Marks(
             metric="AP50",
             value=float(np.nanmean(per_class[:, 0])),
@@ -94,7 +101,7 @@ class DetectionKit:
                 "AP50:95": float(np.nanmean(per_class)),
                 "calibration error": expected_calibration_error(scores, hits) if scores.size else 0.0,
                 "precision": float(hits[shown].mean()) if shown.any() else 0.0,
-                "recall": float(hits[shown].sum() / truths) if truths else 0.0,
+                "recall": float(hits[shown].sum() / truths),
             },
             baseline=0.0,
             reliability=reliability(scores, hits) if scores.size else (),

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bedside.export.backend import keras
 from bedside.export.recipe import Recipe
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import memory_errors
 from bedside.export.training.keeper import Keeper
+from bedside.export.training.logs import logged
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
 
@@ -23,14 +25,13 @@ Arrays = npt.NDArray[Any]
 class Adversaries:
     """A generator and a discriminator, with the two models that train them.
 
-    Only one of the two learns at a time: `trainable` of the discriminator is set before each step, and each
-    trainer reads it when it is traced.
+    Only one of the two learns at a time: `to_fool` is a `Fooling`, whose discriminator is fixed.
 
     Args:
         generator: A network.
         discriminator: A network.
         to_judge: Compiled: what the discriminator is trained as.
-        to_fool: Compiled: the generator with the discriminator behind it.
+        to_fool: Compiled: a `Fooling`.
     """
 
     def __init__(self, generator: Any, discriminator: Any, to_judge: Any, to_fool: Any) -> None:
@@ -44,13 +45,45 @@ class Adversaries:
 
     def judge(self, x: Any, y: Any) -> float:
         """One step of the discriminator; its loss."""
-        self.discriminator.trainable = True
         return _first(self._to_judge.train_on_batch(x, y))
 
     def fool(self, x: Any, y: Any) -> float:
         """One step of the generator; its loss."""
-        self.discriminator.trainable = False
         return _first(self._to_fool.train_on_batch(x, y))
+
+
+class Fooling(keras.Model):  # type: ignore[misc]  # Keras has no stubs
+    """The generator with the discriminator behind it, of which the generator alone learns.
+
+    `discriminator.trainable = False`, the usual way, also makes its batch norms use their moving statistics, which
+    early on have nothing to do with its batches: the generator would learn against another discriminator than
+    the one that is trained (Isola et al., 2017, use batch statistics throughout).
+
+    Args:
+        inputs: Symbolic.
+        outputs: Symbolic.
+        generator: Whose weights learn.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, generator: Any) -> None:
+        super().__init__(inputs, outputs, name="to_fool")
+        self.generator = generator
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The generator's."""
+        return list(self.generator.trainable_weights)
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The generator's."""
+        return list(self.generator.trainable_variables)
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        """All others, those of the discriminator included."""
+        learning = {id(v) for v in self.generator.trainable_variables}
+        return [v for v in self.variables if id(v) not in learning]
 
 
 #: Steps of one epoch: yields `(loss of the generator, loss of the discriminator)` per batch.
@@ -88,6 +121,7 @@ def train_adversaries(
         SinkError: The state cannot be written or read.
     """
     settings = recipe.training
+    shown = logged(shown, folder, wanted=settings.tensorboard)
     keeper = Keeper(
         pair.models,
         pair.generator,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from bedside.export.data.reading import Examples
 from bedside.export.data.types import Target
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.objectives import Objective, Targets
+from bedside.runtime.errors import RecipeError
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no stubs
@@ -82,7 +82,23 @@ def class_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.floa
     Returns:
         `(classes,)`; None where the largest class has at most 1.5 times the samples of the smallest.
     """
-    counts: npt.NDArray[Any] = np.bincount(y, minlength=classes)
+    counts = np.bincount(y, minlength=classes)
     if counts.max() <= 1.5 * counts.min():
         return None
     return (len(y) / (classes * counts)).astype(np.float32)
+
+
+def screen_classes(named: tuple[str, ...] | None, labels: tuple[str, ...]) -> list[bool] | None:
+    """Per class whether `screen_labels` names it; None where nobody names any.
+
+    Raises:
+        RecipeError: A name is no class.
+    """
+    if named is None:
+        return None
+    if not set(named) <= set(labels):
+        raise RecipeError(
+            f"augment.screen_labels names {', '.join(named)}; the classes are {', '.join(labels) or 'not known'}",
+            where="training",
+        )
+    return [label in named for label in labels]

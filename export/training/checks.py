@@ -51,11 +51,29 @@ def check_pictures(train_set: Examples, validation: Examples) -> None:
     """As `check_examples`, for networks whose input is no frame.
 
     Raises:
-        RecipeError: A split is empty.
+        RecipeError: A split is too small to have a spread.
     """
     for name, examples in (("train", train_set), ("validation", validation)):
-        if len(examples.y) == 0:
-            raise RecipeError(f"the {name} split is empty", where="training")
+        if len(examples.y) < 2:
+            raise RecipeError(
+                f"the {name} split has {len(examples.y)} frame(s), at least 2 are needed", where="training"
+            )
+
+
+def check_classes(train_set: Examples, labels: tuple[str, ...]) -> None:
+    """Whether a classifier can learn every class.
+
+    Raises:
+        RecipeError: A label is no class, or a class has no training frame.
+    """
+    counts = np.bincount(train_set.y, minlength=len(labels))
+    if len(counts) > len(labels):
+        raise RecipeError(
+            f"labels go up to {len(counts) - 1}, there are {len(labels)} classes", where="training"
+        )
+    absent = [label for label, count in zip(labels, counts, strict=True) if not count]
+    if absent:
+        raise RecipeError(f"no training frames for {', '.join(absent)}", where="training")
 
 
 class memory_errors:
@@ -65,10 +83,19 @@ class memory_errors:
         """Nothing to do."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        names = ("ResourceExhaustedError", "OutOfMemoryError", "XlaRuntimeError")
-        if isinstance(error, MemoryError) or (error is not None and type(error).__name__ in names):
+        if error is not None and _is_memory(error):
             raise RecipeError(
                 f"out of memory while training: {' '.join(str(error).split())[:160]}",
                 where="training",
                 hint="a smaller training.batch, model.width and model.height, or a narrower network",
             ) from None
+
+
+def _is_memory(error: BaseException) -> bool:
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, MemoryError) or name in ("ResourceExhaustedError", "OutOfMemoryError"):
+        return True
+    # Compiled code has one class for everything.
+    return name in ("XlaRuntimeError", "JaxRuntimeError", "InternalError") and (
+        "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower()
+    )

@@ -22,16 +22,17 @@ from bedside.export.data.reading import Examples
 from bedside.export.recipe import Recipe
 from bedside.export.training import hints
 from bedside.export.training.augment import Augmenter
-from bedside.export.training.batches import TrainingBatches
+from bedside.export.training.batches import TrainingBatches, screen_classes
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import check_examples, memory_errors, training_key
-from bedside.export.training.keeper import Keeper
+from bedside.export.training.keeper import Keeper, put_averages, put_back
 from bedside.export.training.learner import Learner
+from bedside.export.training.logs import logged
 from bedside.export.training.objectives import Objective
 from bedside.export.training.optimizing import optimizer
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
-from bedside.runtime.errors import RecipeError, UsageError
+from bedside.runtime.errors import SinkError, UsageError
 
 
 def open_strategy(kind: str) -> Any:
@@ -89,6 +90,7 @@ def train_distributed(
     work_dir: Path,
     shown: TrainingProgress,
     notes: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
     seconds_now: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
     """Train under a strategy; see `bedside.export.training.run.train`.
@@ -103,29 +105,28 @@ def train_distributed(
         work_dir: Where this worker keeps its state.
         shown: Told of every batch and epoch.
         notes: Handed on.
+        labels: From the data.
         seconds_now: Monotonic time in seconds.
 
+    Returns:
+        The network's variables are the strategy's.
+
     Raises:
-        RecipeError: The batch cannot be shared out, the loss is not finite, or memory is short.
-        SinkError: The state cannot be written or read.
+        RecipeError: The loss is not finite, or memory is short.
+        SinkError: The state cannot be written or read, or workers would go on from different epochs.
     """
     settings, replicas = recipe.training, int(strategy.num_replicas_in_sync)
-    if settings.batch % replicas:
-        raise RecipeError(
-            f"a batch of {settings.batch} cannot be shared by {replicas} replicas",
-            where="training.batch",
-            hint=f"a multiple of {replicas}",
-        )
+    batches = TrainingBatches(
+        train_set,
+        objective,
+        batch=settings.batch,
+        augmenter=Augmenter(settings.augment),
+        screen=screen_classes(settings.augment.screen_labels, labels),
+        seed=recipe.seed,
+    )
     with strategy.scope():
         network = build()
         check_examples(network, train_set, validation)
-        batches = TrainingBatches(
-            train_set,
-            objective,
-            batch=settings.batch,
-            augmenter=Augmenter(settings.augment),
-            seed=recipe.seed,
-        )
         learner = Learner(network, objective)
         learner.compile(optimizer=optimizer(settings, len(batches)), jit_compile=False)
         learner.build((None, *network.input_shape[1:]))
@@ -133,6 +134,7 @@ def train_distributed(
     loop = _Loop(strategy, learner, objective)
     checks = TrainingBatches(validation, objective, batch=settings.batch, augmenter=None)
     folder = CheckpointFolder(work_dir / training_key(network, train_set, validation, recipe)[:16])
+    shown = logged(shown, folder.folder, wanted=settings.tensorboard)
     keeper = Keeper(
         {"learner": learner},
         network,
@@ -144,6 +146,7 @@ def train_distributed(
         objective.metric,
     )
     resumed = keeper.resume()
+    loop.check_together(resumed or 0, folder.folder)
     shown.begin(settings.epochs, len(batches), resumed or 0)
     try:
         with memory_errors():
@@ -151,15 +154,12 @@ def train_distributed(
                 if keeper.over:
                     break
                 batches.epoch = epoch
-                losses = []
-                for step in range(len(batches)):
-                    loss = loop.step(*batches[step], replicas)
-                    if loss is not None:
-                        losses.append(loss)
-                    shown.step(epoch, step)
-                val_loss, val_score = loop.validate(checks)
-                logs = {"loss": float(np.mean(losses)), "val_loss": val_loss, "val_score": val_score}
-                keeper.epoch_end(epoch, logs, network.get_weights())
+                logs = loop.epoch(batches, lambda step, epoch=epoch: shown.step(epoch, step))  # type: ignore[misc]
+                aside = put_averages(learner)
+                logs |= loop.validate(checks)
+                weights = network.get_weights()
+                put_back(learner, aside)
+                keeper.epoch_end(epoch, logs, weights)
     finally:
         shown.end()
     state = keeper.finish()
@@ -175,7 +175,7 @@ def train_distributed(
 
 
 class _Loop:
-    """One step under a strategy, and validation on this worker.
+    """One epoch under a strategy, and validation.
 
     Args:
         strategy: Of `tf.distribute`.
@@ -183,52 +183,58 @@ class _Loop:
         objective: What is learned.
     """
 
-    def __init__(self, strategy: Any, learner: Any, objective: Objective) -> None:
+    def __init__(self, strategy: Any, learner: Learner, objective: Objective) -> None:
         import tensorflow as tf
 
-        self._strategy, self._learner, self._objective = strategy, learner, objective
+        self._strategy, self._replicas = strategy, int(strategy.num_replicas_in_sync)
+        clip, optimizer = learner.optimizer.global_clipnorm, learner.optimizer
 
-        def replica(x: Any, y: Any, share: Any) -> Any:
+        def replica(x: Any, y: Any, share: Any) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
                 outputs = learner(x, training=True)
-                loss = objective.loss(y, outputs) * share
+                loss = learner.whole_loss(y, outputs) * share
             variables = learner.trainable_variables
-            # Keras sums the gradients of all replicas before it applies them.
-            learner.optimizer.apply(tape.gradient(loss, variables), variables)
-            return loss
+            gradients = tape.gradient(loss, variables)
+            if clip is not None:
+                # Keras clips what each replica has, and then sums. The step of one worker with the whole batch
+                # clips the sum: it is made here, and halved for two replicas, so that Keras' sum gives it again.
+                context = tf.distribute.get_replica_context()
+                summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+                gradients = [g / self._replicas for g in tf.clip_by_global_norm(summed, clip)[0]]
+            optimizer.apply(gradients, variables)
+            return loss, objective.score(y, outputs) * share
 
-        @tf.function
         def step(x: Any, y: Any, share: Any) -> Any:
-            losses = strategy.run(replica, args=(x, y, share))
-            return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+            found = strategy.run(replica, args=(x, y, share))
+            return [strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in found]
 
-        @tf.function
         def check(x: Any, y: Any) -> Any:
             outputs = learner(x, training=False)
-            return objective.loss(y, outputs), objective.score(y, outputs)
+            return learner.whole_loss(y, outputs), objective.score(y, outputs)
 
-        self._step, self._check = step, check
+        self._step = tf.function(step, reduce_retracing=True)
+        self._check = tf.function(check, reduce_retracing=True)
 
-    def step(self, x: Any, y: dict[str, Any], replicas: int) -> float | None:
-        """Learn from one global batch; its loss, or None where it has fewer frames than there are replicas."""
-        import tensorflow as tf
+    def epoch(self, batches: TrainingBatches, done: Callable[[int], None]) -> dict[str, float]:
+        """Learn from every global batch.
 
-        each = len(x) // replicas
-        if each == 0:
-            return None
+        Returns:
+            `loss` and `score`, weighted by the size of batches.
+        """
+        found, sizes = [], []
+        for index in range(len(batches)):
+            x, y = batches[index]
+            share = self._weights(len(x))
+            loss, score = self._step(self._share(x), {k: self._share(v) for k, v in y.items()}, share)
+            found.append((float(loss), float(score)))
+            sizes.append(len(x))
+            done(index)
+        loss, score = np.average(np.array(found), axis=0, weights=sizes)
+        return {"loss": float(loss), "score": float(score)}
 
-        def shared(array: Any) -> Any:
-            return self._strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(array[context.replica_id_in_sync_group * each :][:each])
-            )
-
-        share = self._strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(1.0 / replicas)
-        )
-        return float(self._step(shared(x), {key: shared(value) for key, value in y.items()}, share))
-
-    def validate(self, batches: TrainingBatches) -> tuple[float, float]:
-        """Loss and score over all of a split, on this worker."""
+    def validate(self, batches: TrainingBatches) -> dict[str, float]:
+        """Loss and score over all of a split. Every worker computes them, and takes the mean of all: processors
+        round differently, and workers have to stop in the same epoch."""
         import tensorflow as tf
 
         found, sizes = [], []
@@ -238,4 +244,47 @@ class _Loop:
             found.append((float(loss), float(score)))
             sizes.append(len(x))
         loss, score = np.average(np.array(found), axis=0, weights=sizes)
-        return float(loss), float(score)
+        return {"val_loss": self._mean(loss), "val_score": self._mean(score)}
+
+    def check_together(self, epochs: int, folder: Path) -> None:
+        """Whether all workers have finished as many epochs.
+
+        Raises:
+            SinkError: They have not: one was killed between two checkpoints.
+        """
+        mean = self._mean(epochs)
+        if mean != epochs:
+            raise SinkError(
+                f"this worker has finished {epochs} epochs, all of them {mean:g} on average",
+                where=str(folder),
+                hint="remove the work folders of all workers; the training starts over",
+            )
+
+    def _mean(self, value: float) -> float:
+        import tensorflow as tf
+
+        values = self._values(lambda rank: np.float64(value))
+        return float(self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)) / self._replicas
+
+    def _share(self, array: Any) -> Any:
+        return self._values(lambda rank: array[_part(len(array), self._replicas, rank)[0]])
+
+    def _weights(self, frames: int) -> Any:
+        return self._values(lambda rank: np.float32(_part(frames, self._replicas, rank)[1]))
+
+    def _values(self, make: Callable[[int], Any]) -> Any:
+        """What `make` gives for each replica of this worker; it takes the replica's number among all."""
+        import tensorflow as tf
+
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(make(context.replica_id_in_sync_group))
+        )
+
+
+def _part(frames: int, replicas: int, rank: int) -> tuple[slice, float]:
+    """Which frames of a batch are a replica's, and which fraction of it they are.
+
+    Where there are fewer frames than replicas, those that would have none compute the first one for nothing.
+    """
+    low, high = frames * rank // replicas, frames * (rank + 1) // replicas
+    return (slice(low, high), (high - low) / frames) if high > low else (slice(0, 1), 0.0)

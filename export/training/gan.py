@@ -17,7 +17,7 @@ from bedside.export.models.building import build_network
 from bedside.export.models.dcgan import dcgan_discriminator
 from bedside.export.models.recipe import Dcgan
 from bedside.export.recipe import Recipe
-from bedside.export.training.adversarial import Adversaries, train_adversaries
+from bedside.export.training.adversarial import Adversaries, Fooling, train_adversaries
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.checks import check_pictures, training_key
 from bedside.export.training.progress import TrainingProgress
@@ -113,12 +113,10 @@ def adversaries(generator: Any, discriminator: Any, rate: float) -> Adversaries:
     latent = keras.Input(generator.input_shape[1:], name="latent")
     frame = keras.Input(judge.input_shape[1:], name="frame")
     to_judge = keras.Model(frame, judge(frame), name="to_judge")
-    to_fool = keras.Model(latent, judge(generator(latent)), name="to_fool")
+    to_fool = Fooling(latent, judge(generator(latent)), generator)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    judge.trainable = True
     to_judge.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
     to_judge.optimizer.build(to_judge.trainable_variables)
-    judge.trainable = False
     to_fool.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
     to_fool.optimizer.build(to_fool.trainable_variables)
     return Adversaries(generator, discriminator, to_judge, to_fool)

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from bedside.export.data.types import DataSet
 from bedside.export.models.recipe import task_of
-from bedside.export.recipe import AugmentRecipe, Recipe, TrainingRecipe
+from bedside.export.recipe import Recipe, TrainingRecipe
+from bedside.export.training.augment_recipe import AugmentRecipe
 from bedside.export.training.checkpoint import State
 
 #: Fewer training frames than this are few for a network with random weights.

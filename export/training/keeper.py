@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy.typing as npt
 
 from bedside.export.backend import keras
 from bedside.export.training.batches import TrainingBatches
@@ -134,6 +135,32 @@ class Keeper:
         return state
 
 
+def put_averages(model: Any) -> list[npt.NDArray[Any]]:
+    """Where the optimizer averages weights, put the averages into the model.
+
+    `keras.callbacks.SwapEMAWeights` does the same, and swaps back before they could be kept.
+
+    Args:
+        model: Compiled, its optimizer built.
+
+    Returns:
+        What `put_back` takes; empty where nothing is averaged.
+    """
+    if not model.optimizer.use_ema:
+        return []
+    variables = model.trainable_variables
+    aside = [keras.ops.convert_to_numpy(v) for v in variables]
+    model.optimizer.finalize_variable_values(variables)
+    return aside
+
+
+def put_back(model: Any, aside: list[npt.NDArray[Any]]) -> None:
+    """Undo `put_averages`."""
+    if aside:
+        for variable, value in zip(model.trainable_variables, aside, strict=True):
+            variable.assign(value)
+
+
 class KeeperCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no stubs
     """Ties Keras's loop to the keeper. Where the optimizer averages weights, validation sees the averages.
 
@@ -145,7 +172,7 @@ class KeeperCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
     def __init__(self, keeper: Keeper, batches: TrainingBatches) -> None:
         super().__init__()
         self._keeper, self._batches, self._epoch = keeper, batches, 0
-        self._aside: list[Any] = []
+        self._aside: list[npt.NDArray[Any]] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Before the epoch's iterator is made: batches depend on it."""
@@ -157,17 +184,11 @@ class KeeperCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         """Validate what will be kept."""
-        if getattr(self.model.optimizer, "use_ema", False):
-            variables = self.model.trainable_variables
-            self._aside = [keras.ops.copy(v.value) for v in variables]
-            # What `keras.callbacks.SwapEMAWeights` does, which would swap back before they could be kept.
-            self.model.optimizer._overwrite_model_variables_with_average_value(variables)
+        self._aside = put_averages(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keep, then go on from where the optimizer was."""
         weights = self.model.network.get_weights()
-        for variable, value in zip(self.model.trainable_variables, self._aside, strict=False):
-            variable.assign(value)
-        self._aside = []
+        put_back(self.model, self._aside)
         if self._keeper.epoch_end(epoch, logs or {}, weights):
             self.model.stop_training = True

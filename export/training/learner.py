@@ -44,11 +44,15 @@ class Learner(keras.Model):  # type: ignore[misc]  # Keras has no stubs
         training: bool = True,
     ) -> Any:
         """The objective's loss, and what the network itself adds (regularization)."""
-        ops = keras.ops
+        loss = self.whole_loss(y, y_pred)
+        self._loss.update_state(loss, sample_weight=keras.ops.shape(x)[0])
+        return loss
+
+    def whole_loss(self, y: Any, y_pred: Any) -> Any:
+        """The objective's loss, and what the network itself adds, without taking it down."""
         loss = self._objective.loss(y, y_pred)
         for extra in self.network.losses:
-            loss = loss + ops.cast(extra, loss.dtype)
-        self._loss.update_state(loss, sample_weight=ops.shape(x)[0])
+            loss = loss + keras.ops.cast(extra, loss.dtype)
         return loss
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -56,4 +60,4 @@ class Learner(keras.Model):  # type: ignore[misc]  # Keras has no stubs
         ops = keras.ops
         score = self._objective.score(y, [ops.stop_gradient(o) for o in y_pred])
         self._score.update_state(score, sample_weight=ops.shape(x)[0])
-        return self.get_metrics_result()
+        return dict(self.get_metrics_result())

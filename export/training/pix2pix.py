@@ -16,7 +16,7 @@ from bedside.export.models.building import build_network
 from bedside.export.models.pix2pix import patch_discriminator
 from bedside.export.models.recipe import Pix2Pix
 from bedside.export.recipe import Recipe
-from bedside.export.training.adversarial import Adversaries, train_adversaries
+from bedside.export.training.adversarial import Adversaries, Fooling, train_adversaries
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.checks import check_examples, training_key
 from bedside.export.training.gan import BETA, RATE
@@ -117,11 +117,9 @@ def adversaries(generator: Any, discriminator: Any, rate: float, adversarial: fl
     pixels = keras.Input(generator.input_shape[1:], name="pixels")
     made = generator(pixels)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    discriminator.trainable = True
     discriminator.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
     discriminator.optimizer.build(discriminator.trainable_variables)
-    discriminator.trainable = False
-    to_fool = keras.Model(pixels, [discriminator([pixels, made]), made], name="to_fool")
+    to_fool = Fooling(pixels, [discriminator([pixels, made]), made], generator)
     to_fool.compile(
         keras.optimizers.Adam(rate, beta_1=BETA),
         [loss, keras.losses.MeanAbsoluteError()],

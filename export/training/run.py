@@ -15,23 +15,24 @@ from bedside.export.data.types import DataSet
 from bedside.export.models.building import build_network
 from bedside.export.models.detr import without_auxiliary
 from bedside.export.models.pretrained import initialize
-from bedside.export.models.recipe import Dcgan, Detr, Pix2Pix
+from bedside.export.models.recipe import Dcgan, Detr, Pix2Pix, task_of
 from bedside.export.recipe import Recipe
 from bedside.export.steps import Steps
 from bedside.export.training import hints
 from bedside.export.training.augment import Augmenter
-from bedside.export.training.batches import TrainingBatches, class_weights
+from bedside.export.training.batches import TrainingBatches, class_weights, screen_classes
 from bedside.export.training.checkpoint import CheckpointFolder
-from bedside.export.training.checks import check_examples, memory_errors, training_key
+from bedside.export.training.checks import check_classes, check_examples, memory_errors, training_key
 from bedside.export.training.distributed import open_strategy, train_distributed
 from bedside.export.training.gan import train_gan
 from bedside.export.training.keeper import Keeper, KeeperCallback
 from bedside.export.training.learner import Learner
+from bedside.export.training.logs import logged
 from bedside.export.training.objectives import Objective, objective_of
 from bedside.export.training.optimizing import optimizer
 from bedside.export.training.pix2pix import train_pix2pix
+from bedside.export.training.precision import computing_in, policy_of
 from bedside.export.training.result import TrainingResult
-from bedside.runtime.errors import RecipeError
 from bedside.runtime.preprocess import Preprocessor
 
 #: Training frames that measure the statistics of borrowed weights.
@@ -91,15 +92,20 @@ def train(
     if borrowed is not None:
         notes += (f"the training began with the weights of {borrowed.name}",)
     weights = None
-    if recipe.training.class_weights == "auto" and len(data.labels) > 1 and not train_set.targets:
+    if task_of(recipe.model) == "classification":
+        check_classes(train_set, data.labels)
+    if task_of(recipe.model) == "classification" and recipe.training.class_weights == "auto":
         weights = class_weights(train_set.y, len(data.labels))
         if weights is not None:
             notes += (hints.weighted(weights, train_set.y, data.labels),)
     objective = objective_of(recipe, data.labels, weights)
+    policy = policy_of(recipe.training)
+    if policy != "float32":
+        notes += (f"trained in {policy.replace('_', ' ')}; what is exported is float32",)
     if strategy is not None:
         result = train_distributed(
             recipe,
-            build,
+            lambda: _computing(build, policy),
             strategy,
             objective,
             train_set,
@@ -107,11 +113,12 @@ def train(
             work_dir,
             steps.training,
             notes,
+            data.labels,
             seconds_now,
         )
     else:
         result = fit(
-            build(),
+            _computing(build, policy),
             objective,
             train_set,
             validation,
@@ -122,9 +129,19 @@ def train(
             data.labels,
             seconds_now,
         )
+    if strategy is not None or policy != "float32":
+        # Without the variables of a strategy, and without casts: what the converters know.
+        plain = build()
+        plain.set_weights(result.model.get_weights())
+        result = msgspec.structs.replace(result, model=plain)
     if isinstance(recipe.model, Detr) and recipe.model.auxiliary:
         return msgspec.structs.replace(result, model=without_auxiliary(result.model))
     return result
+
+
+def _computing(build: Callable[[], Any], policy: str) -> Any:
+    with computing_in(policy):
+        return build()
 
 
 def _borrowed(recipe: Recipe, root: Path | None) -> Path | None:
@@ -148,7 +165,7 @@ def fit(
     seconds_now: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
     """Train a network by Keras' own loop; see `train`."""
-    settings, shown = recipe.training, steps.training
+    settings = recipe.training
     check_examples(network, train_set, validation)
     learner = Learner(network, objective)
     batches = TrainingBatches(
@@ -162,17 +179,19 @@ def fit(
     learner.compile(optimizer=optimizer(settings, len(batches)), jit_compile=False)
     folder = CheckpointFolder(work_dir / training_key(network, train_set, validation, recipe)[:16])
     learner.build((None, *network.input_shape[1:]))
-    models = {"learner": learner}
+    shown = logged(steps.training, folder.folder, wanted=settings.tensorboard)
     keeper = Keeper(
-        models, network, folder, shown, settings.epochs, settings.patience, seconds_now, objective.metric
+        {"learner": learner},
+        network,
+        folder,
+        shown,
+        settings.epochs,
+        settings.patience,
+        seconds_now,
+        objective.metric,
     )
     resumed = keeper.resume()
     if not keeper.over:
-        callbacks: list[Any] = [KeeperCallback(keeper, batches)]
-        if settings.tensorboard:
-            callbacks.append(
-                keras.callbacks.TensorBoard(str(folder.folder / "tensorboard"), write_graph=False)
-            )
         shown.begin(settings.epochs, len(batches), resumed or 0)
         try:
             with memory_errors():
@@ -185,26 +204,10 @@ def fit(
                     initial_epoch=resumed or 0,
                     shuffle=False,
                     verbose=0,
-                    callbacks=callbacks,
+                    callbacks=[KeeperCallback(keeper, batches)],
                 )
         finally:
             shown.end()
     state = keeper.finish()
     notes += hints.after(state, settings)
     return TrainingResult(network, state.history, state.best_epoch + 1, resumed, state.seconds, notes)
-
-
-def screen_classes(named: tuple[str, ...] | None, labels: tuple[str, ...]) -> list[bool] | None:
-    """Per class whether `screen_labels` names it; None where nobody names any.
-
-    Raises:
-        RecipeError: A name is no class.
-    """
-    if named is None:
-        return None
-    if not set(named) <= set(labels):
-        raise RecipeError(
-            f"augment.screen_labels names {', '.join(named)}; the classes are {', '.join(labels) or 'not known'}",
-            where="training",
-        )
-    return [label in named for label in labels]

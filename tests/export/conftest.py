@@ -52,6 +52,7 @@ def data() -> DataSet:
         labels=LABELS,
         train=split("train", 180, 1),
         validation=split("validation", 30, 2),
+        calibration=split("calibration", 60, 4),
         holdout=split("holdout", 90, 3),
         sources=(
             DataSource(name="drawn ramps", licence="CC0", citation="This test.", note="No patient in it"),

@@ -133,3 +133,14 @@ def test_a_file_with_other_outputs_is_refused(heads: PixelModel) -> None:
         in_model_order(data, shapes[:-1], "tflite-fp32")
     with pytest.raises(ConversionError, match=r"outputs are \[1, 8, 8, 1\].*the model's \[1, 8, 8, 6\]"):
         in_model_order(data, shapes[::-1], "tflite-fp32")
+
+
+def test_a_file_that_loads_but_does_not_run_is_no_variant(wrap: Any) -> None:
+    def normalized(x: Any) -> list[Any]:
+        x = L.LayerNormalization()(L.Rescaling(1 / 255)(x))
+        return [L.Dense(2)(L.Flatten()(x))]
+
+    model: PixelModel = wrap(normalized, (SIDE, SIDE, 3), ("scores",))
+    data = convert_tflite(model, "int16x8", with_extremes(frames(8, 1)))
+    with pytest.raises(ConversionError, match=r"does not run: .*SquaredDifference"):
+        describe("tflite-int16x8", data, SPEC)
