@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,9 @@ from bedside.runtime.bundle.manifest import Manifest, Provenance, Split
 from bedside.runtime.bundle.rules import encode
 from bedside.runtime.bundle.writer import replacing, write_bundle
 from bedside.runtime.packing import BundleDraft, ModelDraft, VariantDraft
+
+#: Models that answer with more numbers than this get fewer golden samples.
+_LARGE_OUTPUT = 1 << 15
 
 
 class ExportResult(msgspec.Struct, frozen=True):
@@ -65,13 +69,18 @@ def draft(done: Finished) -> BundleDraft:
         if r.measured is not None
     )
     latent = outcome.input.latent
+    frames = () if latent else golden_inputs(outcome.input, done.data.holdout, plan.golden_from_data)
+    samples = golden_latents(latent) if latent else golden_samples(outcome.input)
+    if max(math.prod(o.shape[1:]) for o in done.model.reference.outputs) > _LARGE_OUTPUT:
+        # Every sample travels with every variant's answer to it.
+        frames, samples = frames[:1] + frames[len(frames) - plan.golden_from_data :], samples[-1:]
     model = ModelDraft(
         input=outcome.input,
         outputs=done.model.outputs,
         decode=outcome.decode,
         variants=variants,
-        frames=() if latent else golden_inputs(outcome.input, done.data.holdout, plan.golden_from_data),
-        samples=golden_latents(latent) if latent else golden_samples(outcome.input),
+        frames=frames,
+        samples=samples,
         default=judged.default,
     )
     models: dict[Literal["main", "guard"], ModelDraft] = {"main": model}

@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument(
         "--folds", type=int, metavar="K", help="train and gate K times, each with another fold held out"
     )
+    recipe.add_argument(
+        "--show-augmentation",
+        type=Path,
+        metavar="X.png",
+        help="draw training frames beside varied copies, with what is to be learned from them, and do nothing else",
+    )
     cli_model.add_model_arguments(parser)
 
 
@@ -74,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(requirements(args.help_outputs) + "\n")
         return 0
     _check_usage(args)
+    if args.show_augmentation is not None:
+        _show_augmentation(args)
+        return 0
     with progress_bars() as steps:
         try:
             result = _recipe(args, steps) if args.recipe is not None else _model(args, steps)
@@ -121,7 +130,7 @@ def _check_usage(args: argparse.Namespace) -> None:
             else "give a recipe, or --model and --data"
         )
         raise UsageError(what, hint="bedside export --help")
-    if args.output is None:
+    if args.output is None and args.show_augmentation is None:
         raise UsageError("say where the bundle goes: -o X.bedside")
     if args.recipe is not None:
         # A stricter gate and another guard may be asked of any recipe; everything else it says itself.
@@ -138,6 +147,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         ("data_root", "--data-root"),
         ("work", "--work"),
         ("folds", "--folds"),
+        ("show_augmentation", "--show-augmentation"),
     ):
         if getattr(args, key) is not None:
             raise UsageError(f"{option} goes with a recipe, not with --model")
@@ -176,6 +186,20 @@ def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult | FoldsResult
         golden_from_data=args.golden_from_data,
         steps=steps,
     )
+
+
+def _show_augmentation(args: argparse.Namespace) -> None:
+    from bedside.export.recipe_loading import load_recipe, recipe_root
+
+    recipe, _ = load_recipe(args.recipe)
+    root = Path(args.data_root) if args.data_root else recipe_root(args.recipe)
+    _check_output(args.show_augmentation)
+    _check_installed()
+    with progress_bars() as steps:
+        with steps.step("load TensorFlow"):
+            from bedside.export.training.contact_sheet import augmentation_sheet, write_sheet
+        sheet = augmentation_sheet(recipe, root=root, steps=steps)
+        write_sheet(args.show_augmentation, sheet)
 
 
 def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:

@@ -36,7 +36,7 @@ from bedside.export.reports.outcome import ExportOutcome, SplitSummary
 from bedside.export.reports.samples import samples_to_show
 from bedside.export.steps import Silent, Steps
 from bedside.export.tasks.kits import kit_for
-from bedside.export.training.distributed import worker_rank
+from bedside.export.training.distributed import worker_folder, worker_rank
 from bedside.export.trust import measured_confidence, trust
 from bedside.export.weights import Trained, train_recipe, with_weights
 from bedside.export.writable import check_writable
@@ -98,6 +98,10 @@ def export_recipe(
         trained = train_recipe(recipe, data, work, root, steps)
         if recipe.training.strategy == "workers" and worker_rank() > 0:
             steps.say("this worker is done; the chief writes the bundle")
+            if work_dir is None:
+                shutil.rmtree(worker_folder(work, "workers"), ignore_errors=True)
+                with contextlib.suppress(OSError):  # the chief's state may lie there as well
+                    work.rmdir()
             return None
     plan = Plan(
         name=recipe.name,

@@ -42,7 +42,7 @@ from bedside.runtime.bundle.writer import file_ref
 from bedside.runtime.engines.protocol import Array, Session, SessionOptions
 from bedside.runtime.errors import BedsideError, BundleError, EngineError
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.golden import label_outputs, output_error, output_scale
+from bedside.runtime.golden import label_outputs, output_error, output_scale, stored
 from bedside.runtime.latent import GOLDENS, LatentDrawer
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.synthetic import golden_frames
@@ -221,7 +221,8 @@ def _build_model(role: str, draft: ModelDraft, members: dict[str, bytes]) -> Mod
         if shipped:
             put(name, v.data)
             outputs = tuple(
-                put(f"golden/{role}-{v.id}-{i}.npy", dump_npy(array)) for i, array in enumerate(expected)
+                put(f"golden/{role}-{v.id}-{i}.npy", dump_npy(stored(array, spec)))
+                for i, (array, spec) in enumerate(zip(expected, session_out, strict=True))
             )
             tolerance = (
                 v.tolerance

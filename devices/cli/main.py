@@ -49,6 +49,7 @@ COMMANDS = {
         "bedside.devices.cli.pack", "make a bundle of a .tflite or .onnx file somebody else made"
     ),
     "run": Command("bedside.devices.cli.run", "process a frame stream"),
+    "generate": Command("bedside.devices.cli.generate", "draw pictures with a generator into a folder"),
     "bench": Command("bedside.devices.cli.bench", "measure latency and throughput on this host"),
 }
 

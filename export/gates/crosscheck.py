@@ -15,7 +15,7 @@ from bedside.runtime.bundle.reader import load_npy
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import Array, SessionOptions
 from bedside.runtime.errors import BedsideError
-from bedside.runtime.golden import relative_error
+from bedside.runtime.golden import label_outputs, output_error, output_scale, restored
 from bedside.runtime.packing import run_samples
 
 #: Enough for a median; percentiles further out are for `bedside bench`.
@@ -86,8 +86,15 @@ def _check(
             session.close()
     except BedsideError as error:
         return EngineCheck(golden.variant, named, threads, None, golden.tolerance, None, 0, str(error))
-    wanted = [load_npy(members[ref.file]) for ref in golden.outputs]
-    error_size = max(relative_error(o, w) for o, w in zip(outputs, wanted, strict=True))
+    wanted = [
+        restored(load_npy(members[ref.file]), spec)
+        for ref, spec in zip(golden.outputs, variant.outputs, strict=True)
+    ]
+    labels = label_outputs(model.decode, variant.outputs)
+    rows = zip(outputs, wanted, labels, variant.outputs, strict=True)
+    error_size = max(
+        output_error(o, w, labels=is_label, scale=output_scale(w, spec)) for o, w, is_label, spec in rows
+    )
     invoke_ms = float(np.median(spent[_WARM_UP:])) / 1e6
     return EngineCheck(golden.variant, named, threads, error_size, golden.tolerance, invoke_ms, _INVOCATIONS)
 

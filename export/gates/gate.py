@@ -43,7 +43,7 @@ def check_float(variant: str, measured: Measured) -> None:
     Raises:
         GateError: With the size of the difference.
     """
-    if measured.difference > FLOAT_TOLERANCE:
+    if not measured.difference <= FLOAT_TOLERANCE:  # NaN is no match
         raise GateError(
             f"differs from Keras by up to {measured.difference:.3g} of an output's largest value, a float "
             f"conversion may by {FLOAT_TOLERANCE:g}",
@@ -75,7 +75,7 @@ def verdict(measured: Measured, reference: Marks, gate: GateRecipe) -> str | Non
                 f"{mark.label!r} fell from {_tell(marks, was)} to {_tell(marks, mark.value or 0.0)} "
                 f"({mark.samples} samples), {_asked(reference, gate.worst_class)}"
             )
-    if measured.agreement < gate.min_agreement - _EPSILON:
+    if not measured.agreement >= gate.min_agreement - _EPSILON:  # NaN is no agreement
         reasons.append(
             f"agrees with Keras on {measured.agreement:.2%}, at least {gate.min_agreement:.1%} is asked for"
         )

@@ -55,8 +55,8 @@ def _input(o: ExportOutcome) -> str:
     spec = o.input
     if spec.latent is not None:
         return (
-            f"Input: {spec.latent} standard normal numbers, no frame. Output: a picture of {spec.width}x{spec.height} "
-            f"pixels, {spec.color}."
+            f"Input: {spec.latent} standard normal numbers, no frame. Output: a picture of "
+            f"{spec.width}x{spec.height} pixels, {spec.color}."
         )
     how = {
         "stretch": "stretched to that size",
@@ -101,8 +101,8 @@ def _seen(o: ExportOutcome) -> str:
     text = grouping(o.splits) + " "
     if o.training is None:
         return text + (
-            "Calibration of int8 saw frames of the training split only. The weights were not trained here: which of "
-            "these frames they have seen is known to their author alone."
+            "Calibration of int8 saw frames of the training split only. The weights were not trained here: which "
+            "of these frames they have seen is known to their author alone."
         )
     text += "Weights and int8 calibration saw the training split, early stopping the validation split"
     if any(s.name == "calibration" for s in o.splits):

@@ -41,12 +41,12 @@ def does(o: ExportOutcome, labels: tuple[str, ...]) -> list[str]:
                 f"score of {decode.threshold:g} on. A frame may have none."
             ]
         case ReconstructionDecode() as decode:
-            text = "It reproduces a frame from a short code, and says how far the copy is off, as a map and as a score."
+            text = "It copies a frame by way of a short code, and says how far the copy is off: a map and a score."
             if decode.out is not None:
                 text += (
-                    f" A score above {decode.out.threshold:.3g} means that the frame is unlike those it was made for; "
-                    f"by the choice of this threshold {wording.percent(decode.out.false_alarm, 2)} of frames like "
-                    "the holdout's exceed it."
+                    f" A score above {decode.out.threshold:.3g} means that the frame is unlike those it was made "
+                    f"for; by the choice of this threshold {wording.percent(decode.out.false_alarm, 2)} of frames "
+                    "like the holdout's exceed it."
                 )
             return [text]
         case _:
@@ -64,14 +64,14 @@ def _confidence(o: ExportOutcome, decode: ClassificationDecode) -> str:
     if found is None:
         return ""
     text = (
-        f"Its confidence is calibrated (temperature {found.temperature:.3g}): the expected calibration error of the "
-        f"Keras model on the holdout is {found.after:.3f}, {found.before:.3f} before."
+        f"Its confidence is calibrated (temperature {found.temperature:.3g}): the expected calibration error of "
+        f"the Keras model on the holdout is {found.after:.3f}, {found.before:.3f} before."
     )
     if decode.conformal is not None and found.coverage is not None and found.set_size is not None:
         text += (
-            f" Prediction sets hold the truth in at least {wording.percent(decode.conformal.coverage)} of frames like "
-            f"the {decode.conformal.samples} of the calibration split, on average over frames; on the holdout it was "
-            f"{wording.percent(found.coverage)}, with {found.set_size:.2f} classes per set."
+            f" Prediction sets hold the truth in at least {wording.percent(decode.conformal.coverage)} of frames "
+            f"like the {decode.conformal.samples} of the calibration split, on average over frames; on the holdout "
+            f"it was {wording.percent(found.coverage)}, with {found.set_size:.2f} classes per set."
         )
     return text
 
@@ -92,8 +92,8 @@ def failures(o: ExportOutcome) -> list[str]:
     match o.decode:
         case ClassificationDecode() as decode:
             lines = [
-                "Prediction sets and calibrated confidence hold for frames like those of the calibration split, and "
-                "on average: not for each class, patient or site by itself."
+                "Prediction sets and calibrated confidence hold for frames like those of the calibration split, "
+                "and on average: not for each class, patient or site by itself."
                 if o.confidence is not None
                 else "Scores are not calibrated probabilities: 0.9 does not mean right nine times out of ten."
             ]
@@ -112,8 +112,8 @@ def failures(o: ExportOutcome) -> list[str]:
             ]
         case DetectionDecode() as decode:
             lines = [
-                "No box does not mean that there is nothing: small, flat and partly hidden findings are missed most.",
-                f"The threshold of {decode.threshold:g} trades missed boxes against false ones as the data suggests; "
+                "No box does not mean that there is nothing: small, flat and half hidden findings are missed most.",
+                f"The threshold of {decode.threshold:g} weighs missed boxes against false ones as the data has it; "
                 "on other data the trade is another.",
                 "Every frame is looked at by itself: a box may flicker from frame to frame.",
             ]
@@ -126,13 +126,13 @@ def failures(o: ExportOutcome) -> list[str]:
         case _:
             lines = {
                 "translation": [
-                    "A picture that comes out is plausible, not true: it may leave out fine structures, and may show "
-                    "some that are not there. Never decide on it alone; keep the original beside it.",
+                    "A picture that comes out is plausible, not true: it may leave out fine structures, and may "
+                    "show some that are not there. Never decide on it alone; keep the original beside it.",
                 ],
                 "generation": [
                     "Drawn pictures are no evidence of anatomy or disease, and must not enter a patient's record.",
-                    "A generator can repeat training frames closely. That it does not was not proven here: treat the "
-                    "model and its pictures with the care that the training data asks for.",
+                    "A generator can repeat training frames closely. That it does not was not proven here: treat "
+                    "the model and its pictures with the care that the training data asks for.",
                     "Rare findings are drawn more rarely than they occur, or not at all.",
                 ],
             }.get(o.task, [])

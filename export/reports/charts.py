@@ -42,7 +42,7 @@ def histogram(
     counts = counts[::-1]
     axes = Axes(
         ticks(float(edges[0]), float(edges[-1]), 8),
-        ticks(0, max(1, int(counts.max()))),
+        _whole(max(1, int(counts.max()))),
         _HEIGHT,
         clip_x=(float(edges[0]), float(edges[-1])),
     )
@@ -112,6 +112,12 @@ def reliability(diagrams: Sequence[tuple[str, Diagram]], *, title: str, x_label:
             )
     keys = [tag("li", tag("i", class_=f"key c{i}"), " ", name) for i, (name, _) in enumerate(diagrams)]
     return _figure(title, tag("ul", *keys, class_="legend"), _svg(title, WIDTH, _SQUARE, drawn))
+
+
+def _whole(most: int) -> list[float]:
+    """Ticks for a count."""
+    every = (ticks(0, most, count) for count in (6, 5, 4, 3, 2))
+    return next(found for found in every if all(t == round(t) for t in found))
 
 
 def _bin_width(sample: np.ndarray[tuple[int], np.dtype[np.float64]], span: float) -> float:

@@ -108,9 +108,9 @@ def frames(shown: Sequence[Shown]) -> Iterable[Content]:
         style = _WIDE if any(s.wide for s in cases) else _NARROW
         yield html.tag("div", *(_frame(s) for s in cases), class_="gallery", style=style)
     yield html.note(
-        "As the model sees them, at most one frame per group where there are enough groups. These are frames of the "
-        "data set: treat this report as you treat the data. The bundle holds none of them unless golden frames from "
-        "the data were asked for."
+        "As the model sees them, at most one frame per group where there are enough groups. These are frames of "
+        "the data set: treat this report as you treat the data. The bundle holds none of them unless golden frames "
+        "from the data were asked for."
     )
 
 

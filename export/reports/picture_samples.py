@@ -49,7 +49,7 @@ def rebuilt(cases: Cases, decode: ReconstructionDecode) -> tuple[Shown, ...]:
                 + ("" if limit is None or row.score <= limit else ", would be withheld"),
                 good=None if limit is None else bool(row.score <= limit),
                 lines=(
-                    f"frame, reconstruction, error (white: {top:.0f} grey levels or more)",
+                    f"frame, reconstruction, error (brightest: {top:.0f} grey levels or more)",
                     f"mean error {row.error:.2f} grey levels{distance}",
                 ),
                 wide=True,

@@ -43,11 +43,11 @@ def samples_to_show(done: Finished) -> tuple[Shown, ...]:
     cases = Cases.of(done)
     match done.outcome.decode:
         case ClassificationDecode() as decode:
-            return _classified(cases, decode)
+            return classified(cases, decode)
         case SegmentationDecode() as decode:
-            return _segmented(cases, decode)
+            return segmented(cases, decode)
         case DetectionDecode() as decode:
-            return _detected(cases, decode)
+            return detected(cases, decode)
         case ReconstructionDecode() as decode:
             return rebuilt(cases, decode)
         case TranslationDecode() as decode:
@@ -58,7 +58,8 @@ def samples_to_show(done: Finished) -> tuple[Shown, ...]:
             return ()
 
 
-def _classified(cases: Cases, decode: ClassificationDecode) -> tuple[Shown, ...]:
+def classified(cases: Cases, decode: ClassificationDecode) -> tuple[Shown, ...]:
+    """Surest mistakes, other decisions than Keras', and right answers that are least and most sure."""
     said, keras = np.stack(cases.rows), np.stack(cases.keras)
     truth = np.asarray(cases.samples.truth, np.int64)
     sure, decided = keras.max(axis=1), keras.argmax(axis=1)
@@ -104,7 +105,8 @@ def _classified(cases: Cases, decode: ClassificationDecode) -> tuple[Shown, ...]
     return tuple(shown)
 
 
-def _segmented(cases: Cases, decode: SegmentationDecode) -> tuple[Shown, ...]:
+def segmented(cases: Cases, decode: SegmentationDecode) -> tuple[Shown, ...]:
+    """Lowest and highest Dice: outlines of truth and answer, or both side by side where there are classes."""
     count = len(decode.labels)
     said, keras = (_dice_per_picture(rows, cases.samples.truth, count) for rows in (cases.rows, cases.keras))
     # A frame where there is nothing to find is no good example.
@@ -172,7 +174,8 @@ class _Judged(msgspec.Struct, frozen=True):
         return self.missed + int((~self.hits).sum())
 
 
-def _detected(cases: Cases, decode: DetectionDecode) -> tuple[Shown, ...]:
+def detected(cases: Cases, decode: DetectionDecode) -> tuple[Shown, ...]:
+    """Most mistakes, and the best fit of frames without one; boxes as the device shows them."""
     count = len(decode.labels)
     said = [
         _judged(row, truth, decode.threshold, count)

@@ -1,4 +1,4 @@
-"""Sections of the report on what a device can say of its own answers: confidence, prediction sets, foreign frames."""
+"""Sections of the report on what a device can say of its own answers: confidence, sets, foreign frames."""
 
 from __future__ import annotations
 
@@ -67,7 +67,6 @@ def confidence(o: ExportOutcome) -> Iterable[Content]:
     ]
     if found.coverage is not None and found.wanted is not None and found.set_size is not None:
         low, high = coverage_interval(found.samples, o.reference.samples, found.wanted)
-        inside = low <= found.coverage <= high
         pairs += [
             (
                 "Prediction sets",
@@ -78,14 +77,17 @@ def confidence(o: ExportOutcome) -> Iterable[Content]:
                 html.join(
                     [
                         html.badge(
-                            wording.percent(found.coverage),
-                            "good" if inside or found.coverage > high else "bad",
+                            wording.percent(found.coverage), "good" if found.coverage >= low else "bad"
                         ),
-                        f" by chance {wording.percent(low)} to {wording.percent(high)} (beta-binomial, 99 %)",
+                        f" {wording.percent(low)} to {wording.percent(high)} would be chance (beta-binomial, 99 %)",
                     ]
                 ),
             ),
-            ("Mean set size", f"{found.set_size:.2f} of {len(o.labels)} classes"),
+            (
+                "Mean set size",
+                f"{found.set_size:.2f} of {len(o.labels)} classes; a set always holds the decision, so the "
+                "coverage is at least the accuracy",
+            ),
         ]
     yield html.key_values(pairs)
 
@@ -102,19 +104,17 @@ def foreign_of(o: ExportOutcome) -> tuple[OutOfDistribution, tuple[float, ...], 
 
 
 def foreign(o: ExportOutcome) -> Iterable[Content]:
-    """From which score on a frame is withheld as out of distribution, and how often that hits a frame of the kind."""
+    """From which score on a frame is withheld as out of distribution, and how often wrongly."""
     found = foreign_of(o)
     if found is None:
         return
     out, scores, whose = found
-    by = "distance of the code" if out.distance_scale is not None else ""
+    by = " over its scale"
+    if out.distance_scale is not None:
+        by += ", or distance of the code over its scale, whichever is larger"
     pairs: list[tuple[str, Content]] = [
         ("Guard" if o.guard is not None else "Variant", whose),
-        (
-            "Score",
-            " or ".join(filter(None, ["reconstruction error", by]))
-            + ", each over its scale; the larger counts",
-        ),
+        ("Score", f"reconstruction error{by}"),
         ("Threshold", f"{out.threshold:.3f}"),
         (
             "False alarms",

@@ -23,7 +23,7 @@ def one_line(text: str) -> Html:
 def variants(o: ExportOutcome) -> Iterable[Content]:
     """The table of variants, and what the gate asked for."""
     ref = o.reference
-    with_classes = bool(ref.classes)
+    with_classes = len(ref.classes) > 1
     header: list[Content] = ["variant", "verdict", "size", ref.metric, "worse by"]
     header += ["worst class"] if with_classes else []
     header += [wording.agreement(o.task), "max |Δ|", "p50, ms"]

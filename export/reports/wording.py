@@ -94,9 +94,10 @@ def tell_cost(reference: Marks, marks: Marks) -> str:
 def tell_loss(metric: str, lost: float) -> str:
     """A difference of a metric: positive is worse."""
     if metric in _PERCENT:
-        return f"{100 * lost:+.2f} points" if lost else "0"
-    digits = 4 if metric in ("Dice", "AP50", "SSIM") else 3
-    return f"{lost:+.{digits}f}" if lost else "0"
+        text, unit = f"{100 * lost:+.2f}", " points"
+    else:
+        text, unit = f"{lost:+.{4 if metric in ('Dice', 'AP50', 'SSIM') else 3}f}", ""
+    return f"{text}{unit}" if float(text) else "0"
 
 
 def agreement(task: str) -> str:

@@ -32,7 +32,7 @@ class ClassificationKit:
     def read(self, split: Split, spec: InputSpec, progress: Progress | None = None) -> Samples:
         """See `TaskKit.read`."""
         found = read_examples(split, Preprocessor(spec), spec, progress)
-        return Samples.of(split, found.x, found.y)
+        return Samples.of(split, found.x, found.y.tolist())
 
     def reader(self, decode: Decode, spec: InputSpec) -> Reader:
         """See `TaskKit.reader`."""

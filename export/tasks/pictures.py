@@ -20,7 +20,9 @@ from bedside.runtime.bundle.decode import Decode, GenerationDecode, Reconstructi
 from bedside.runtime.bundle.manifest import InputSpec, TensorSpec
 from bedside.runtime.engines.protocol import Array
 from bedside.runtime.preprocess import Preprocessor
-from bedside.runtime.tasks import GenerationDecoder, ReconstructionDecoder, TranslationDecoder
+from bedside.runtime.tasks import ReconstructionDecoder
+from bedside.runtime.tasks.picture import PictureReader
+from bedside.runtime.tasks.protocol import check_finite
 
 _BOOTSTRAP = "bootstrap over groups, 1000 resamples"
 
@@ -48,7 +50,7 @@ class ReconstructionKit:
     def read(self, split: Split, spec: InputSpec, progress: Progress | None = None) -> Samples:
         """See `TaskKit.read`."""
         pixels = read_examples(split, Preprocessor(spec), spec, progress).x
-        return Samples.of(split, pixels, pixels)
+        return Samples.of(split, pixels, list(pixels))
 
     def reader(self, decode: Decode, spec: InputSpec) -> Reader:
         """See `TaskKit.reader`."""
@@ -94,7 +96,7 @@ class TranslationKit:
     def reader(self, decode: Decode, spec: InputSpec) -> Reader:
         """See `TaskKit.reader`."""
         assert isinstance(decode, TranslationDecode)
-        return _pixels_reader(TranslationDecoder(decode))
+        return _pixels_reader(decode)
 
     def mark(self, rows: Sequence[Row], samples: Samples) -> Marks:
         """SSIM to the picture that was wanted, PSNR beside it; the input itself is the baseline."""
@@ -135,12 +137,12 @@ class GenerationKit:
         picture = msgspec.structs.replace(spec, latent=None, dtype="uint8")
         pixels = read_examples(split, Preprocessor(picture), picture, progress).x
         latents = np.random.default_rng(self._seed).standard_normal((len(pixels), spec.latent), np.float32)
-        return Samples.of(split, latents, pixels)
+        return Samples.of(split, latents, list(pixels))
 
     def reader(self, decode: Decode, spec: InputSpec) -> Reader:
         """See `TaskKit.reader`."""
         assert isinstance(decode, GenerationDecode)
-        return _pixels_reader(GenerationDecoder(decode))
+        return _pixels_reader(decode)
 
     def mark(self, rows: Sequence[Row], samples: Samples) -> Marks:
         """Distance of the texture of drawn pictures from that of real ones.
@@ -183,8 +185,12 @@ def _each(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(str(i) for i in range(len(rows)))
 
 
-def _pixels_reader(decoder: TranslationDecoder | GenerationDecoder) -> Reader:
+def _pixels_reader(decode: TranslationDecode | GenerationDecode) -> Reader:
+    """The whole picture, as the device's decoders read it before they cut padding off."""
+    reader, index = PictureReader(decode.low, decode.high), decode.output
+
     def read(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], pixels: Array) -> Row:
-        return decoder.pixels(outputs, specs).copy()
+        check_finite(outputs, specs)
+        return reader.pixels(outputs[index], specs[index], decode.color)
 
     return read

@@ -80,6 +80,17 @@ def worker_rank() -> int:
     return rank
 
 
+def worker_folder(work_dir: Path, kind: str) -> Path:
+    """Where a worker keeps its state: workers may share a file system, and be given the same folder.
+
+    Args:
+        work_dir: Of the export.
+        kind: `[training] strategy`.
+    """
+    rank = worker_rank() if kind == "workers" else 0
+    return work_dir / f"worker-{rank}" if rank else work_dir
+
+
 def train_distributed(
     recipe: Recipe,
     build: Callable[[], Any],
@@ -102,7 +113,7 @@ def train_distributed(
         objective: What is learned.
         train_set: The same on every worker.
         validation: The same on every worker.
-        work_dir: Where this worker keeps its state.
+        work_dir: Below it, this worker keeps its state; see `worker_folder`.
         shown: Told of every batch and epoch.
         notes: Handed on.
         labels: From the data.
@@ -133,6 +144,7 @@ def train_distributed(
         learner.optimizer.build(learner.trainable_variables)
     loop = _Loop(strategy, learner, objective)
     checks = TrainingBatches(validation, objective, batch=settings.batch, augmenter=None)
+    work_dir = worker_folder(work_dir, settings.strategy)
     folder = CheckpointFolder(work_dir / training_key(network, train_set, validation, recipe)[:16])
     shown = logged(shown, folder.folder, wanted=settings.tensorboard)
     keeper = Keeper(

@@ -15,6 +15,8 @@ from bedside.runtime.frame import Pixels
 _JPEG_QUALITY = (25, 90)
 #: Highlights in one frame, the larger radius as a fraction of the shorter side, and how much longer than wide.
 _SPOTS, _SPOT_RADIUS, _SPOT_RATIO = (1, 8), (0.01, 0.05), (1.0, 3.0)
+#: From this grey level on, something is there that can shine.
+_LIT = 32.0
 #: The rim of a highlight, as a fraction of its radius.
 _SPOT_RIM = 0.35
 
@@ -98,6 +100,8 @@ def _highlights(pixels: Pixels, rng: np.random.Generator) -> Pixels:
         light = np.maximum(
             light, np.clip((1.0 + _SPOT_RIM / 2 - distance) / _SPOT_RIM, 0, 1).astype(np.float32)
         )
+    # Only what is lit shines: no spots on the black surround.
+    light *= np.clip(pixels.max(axis=2).astype(np.float32) / _LIT, 0, 1)
     white = np.float32(255.0) - pixels
     return to_uint8(pixels + white * light[:, :, None])
 

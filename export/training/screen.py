@@ -36,20 +36,15 @@ def on_screen(
         w = max(4, round(width * rng.uniform(*_PICTURE)))
         h = max(4, round(height * rng.uniform(*_PICTURE)))
         x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-        small = with_channels(cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA), pixels)
         shade = 0 if rng.random() < 0.8 else int(rng.integers(0, 64))
-        pixels = np.full_like(pixels, shade)
-        pixels[y : y + h, x : x + w] = small
-        sx, sy = w / width, h / height
-        # A pixel's centre i is at (i + 0.5) * s - 0.5 of the smaller picture.
-        matrix = np.array([[sx, 0, x + 0.5 * sx - 0.5], [0, sy, y + 0.5 * sy - 0.5]])
-        target = move_target(target, matrix, (height, width), cv2.BORDER_CONSTANT)
+        pixels = _placed(pixels, x, y, w, h, shade)
         if isinstance(target, PictureTarget):
-            shaded = target.pixels.copy()
-            outside = np.ones(shaded.shape[:2], bool)
-            outside[y : y + h, x : x + w] = False
-            shaded[outside] = shade
-            target = PictureTarget(shaded, target.color)
+            target = PictureTarget(_placed(target.pixels, x, y, w, h, shade), target.color)
+        else:
+            sx, sy = w / width, h / height
+            # A pixel's centre i is at (i + 0.5) * s - 0.5 of the smaller picture.
+            matrix = np.array([[sx, 0, x + 0.5 * sx - 0.5], [0, sy, y + 0.5 * sy - 0.5]])
+            target = move_target(target, matrix, (height, width), cv2.BORDER_CONSTANT)
     if rng.random() < ranges.furniture:
         pictures = [pixels.copy()]
         if isinstance(target, PictureTarget):
@@ -59,6 +54,14 @@ def on_screen(
             _draw_piece(pictures, rng)
         pixels = pictures[0]
     return pixels, target
+
+
+def _placed(pixels: Pixels, x: int, y: int, width: int, height: int, shade: int) -> Pixels:
+    """A picture, shrunk into a part of an even one of its size."""
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    screen = np.full_like(pixels, shade)
+    screen[y : y + height, x : x + width] = with_channels(small, pixels)
+    return screen
 
 
 def _draw_piece(pictures: list[Pixels], rng: np.random.Generator) -> None:

@@ -230,7 +230,8 @@ class VariantGolden(Strict, frozen=True, kw_only=True):
 
     Attributes:
         variant: Its id.
-        outputs: `.npy` files, `(N, *output shape without batch) float32`, dequantized, one per output.
+        outputs: `.npy` files, `(N, *output shape without batch) float32`, dequantized, one per output; or the
+            codes of a quantized output in its own type.
         tolerance: Largest `max|a - b| / max|b|` per output allowed on any host.
     """
 

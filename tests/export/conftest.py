@@ -1,8 +1,10 @@
-"""A small three-class problem, a model that learned it, and one export, for all tests of the exporter."""
+"""A small three-class problem, a model that learned it, and one export, for all tests of the exporter; and data
+sets of any task out of arrays."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bedside.export.data.types import DataSet, Item, Split, SplitName
+from bedside.export.data.types import DataSet, Item, Split, SplitName, Target
 from bedside.runtime.bundle.manifest import DataSource
 
 SIDE = 16
@@ -30,20 +32,56 @@ def draw(
     return x.astype(np.uint8), y.astype(np.int64)
 
 
-def split(name: SplitName, count: int, seed: int) -> Split:
-    """A split of drawn frames, every frame a group of its own."""
-    x, y = draw(count, seed)
+def split_of(
+    name: SplitName,
+    x: npt.NDArray[np.uint8],
+    y: npt.NDArray[np.int64],
+    targets: Sequence[Target] = (),
+) -> Split:
+    """Frames `(N, H, W, C)` as a split, every frame a group of its own."""
+    color = "gray" if x.shape[3] == 1 else "rgb"
     items = tuple(
         Item(
             key=f"{name}/{i:04d}",
             label=int(y[i]),
             group=f"{name}{i}",
-            load=lambda i=i: (x[i], "rgb"),  # type: ignore[misc]
+            load=lambda i=i: (x[i], color),  # type: ignore[misc]
             sha256=hashlib.sha256(x[i].tobytes()).hexdigest(),
+            target=(lambda i=i: targets[i]) if targets else None,  # type: ignore[misc]
         )
-        for i in range(count)
+        for i in range(len(x))
     )
-    return Split(name=name, items=items, sha256=hashlib.sha256(x.tobytes()).hexdigest(), groups=count)
+    return Split(name=name, items=items, sha256=hashlib.sha256(x.tobytes()).hexdigest(), groups=len(x))
+
+
+def split(name: SplitName, count: int, seed: int) -> Split:
+    """A split of drawn frames."""
+    return split_of(name, *draw(count, seed))
+
+
+def data_of(
+    labels: tuple[str, ...],
+    x: npt.NDArray[np.uint8],
+    y: npt.NDArray[np.int64] | None = None,
+    targets: Sequence[Target] = (),
+) -> DataSet:
+    """Half of the frames for training, an eighth for validation and for calibration each, the rest held out."""
+    y = np.zeros(len(x), np.int64) if y is None else y
+    ends = [0, *(len(x) * eighths // 8 for eighths in (4, 5, 6, 8))]
+    names: tuple[SplitName, ...] = ("train", "validation", "calibration", "holdout")
+    return DataSet(
+        labels,
+        *(
+            split_of(name, x[start:stop], y[start:stop], targets[start:stop])
+            for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True)
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_data() -> Callable[..., DataSet]:
+    """See `data_of`."""
+    return data_of
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def test_one_class_folder_too_many(keras_file: Path, folders: Path) -> None:
     [
         (["-o", "x"], "a recipe, or --model"),
         (["r.toml", "--model", "m.keras", "-o", "x"], "not both"),
-        (["r.toml", "--gate", "95", "-o", "x"], "--gate goes with --model"),
+        (["r.toml", "--task", "detection", "-o", "x"], "--task goes with --model"),
         (["r.toml", "--import", "m", "-o", "x"], "--import goes with --model"),
         (["r.toml", "-o", "x"], "No such file or directory (recipes that come with bedside: "),
         (["--model", "m.keras", "-o", "x"], "--data"),

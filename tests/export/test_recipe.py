@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from bedside.export.recipe import CollectionData, Recipe, SyntheticData
+from bedside.export.data.recipe import CollectionData, SyntheticData
+from bedside.export.models.recipe import Cnn
+from bedside.export.recipe import VARIANTS, Recipe
 from bedside.export.recipe_loading import load_recipe, parse_recipe, recipe_root, shipped_recipes
 from bedside.runtime.errors import RecipeError
 
@@ -35,7 +37,8 @@ def test_defaults_are_the_textbook_cnn():
     assert (spec.shape, spec.color, spec.dtype) == ((1, 224, 224, 3), "rgb", "uint8")
     assert recipe.training.optimizer == "adam"
     assert recipe.gate.relative == 0.99
-    assert len(recipe.quantization.variants) == 6
+    assert recipe.model == Cnn()
+    assert recipe.quantization.variants == VARIANTS
     assert Recipe(name="x", data=SyntheticData()) == recipe
 
 
@@ -94,7 +97,7 @@ def test_unknown_keys_are_refused_with_path_and_spelling(raw, path, hint):
             {**MINIMAL, "quantization": {"variants": []}},
             "quantization.variants: expected a list of length >= 1",
         ),
-        ({**MINIMAL, "model": {"channels": 2}}, "model.channels: 2 is not allowed"),
+        ({**MINIMAL, "model": {"architecture": "cnn", "channels": 2}}, "model.channels: 2 is not allowed"),
         ({**MINIMAL, "name": "A b"}, "name is lower-case letters, digits"),
         (collection(), "data.items: expected a list of length >= 1"),
     ],
@@ -107,7 +110,10 @@ def test_values_out_of_range_are_refused_with_path_and_value(raw, expected):
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ({**MINIMAL, "model": {"channels": 1}, "input": {"color": "rgb"}}, "input.color 'rgb' does not fit"),
+        (
+            {**MINIMAL, "model": {"architecture": "cnn", "channels": 1}, "input": {"color": "rgb"}},
+            "input.color 'rgb' does not fit",
+        ),
         ({**MINIMAL, "data": {"kind": "synthetic", "holdout": 0.5, "validation": 0.5}}, "leave nothing"),
         ({**MINIMAL, "quantization": {"variants": ["onnx-fp32", "onnx-fp32"]}}, "names a variant twice"),
         (
@@ -138,7 +144,10 @@ def test_integers_are_fine_where_a_number_is_wanted():
 
 
 def test_grey_input_follows_from_one_channel():
-    assert parse_recipe({**MINIMAL, "model": {"channels": 1}}).input_spec().color == "gray"
+    assert (
+        parse_recipe({**MINIMAL, "model": {"architecture": "cnn", "channels": 1}}).input_spec().color
+        == "gray"
+    )
 
 
 @pytest.mark.parametrize(

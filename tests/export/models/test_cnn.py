@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from bedside.export.backend import keras
-from bedside.export.models.building import build_classifier
+from bedside.export.data.recipe import SyntheticData
+from bedside.export.models.building import build_network
 from bedside.export.models.cnn import textbook_cnn
-from bedside.export.recipe import ModelRecipe, Recipe, SyntheticData
+from bedside.export.models.recipe import Cnn
+from bedside.export.recipe import Recipe
 from bedside.runtime.errors import RecipeError
 
 
@@ -46,8 +48,8 @@ def test_it_takes_pixels_and_gives_probabilities():
 
 def test_the_seed_of_the_recipe_decides_the_first_weights():
     def weights(seed: int) -> bytes:
-        recipe = Recipe(name="x", data=SyntheticData(), seed=seed, model=ModelRecipe(width=32, height=32))
-        return b"".join(w.tobytes() for w in build_classifier(recipe, 3).get_weights())
+        recipe = Recipe(name="x", data=SyntheticData(), seed=seed, model=Cnn(width=32, height=32))
+        return b"".join(w.tobytes() for w in build_network(recipe, ("a", "b", "c")).get_weights())
 
     assert weights(1) == weights(1)
     assert weights(1) != weights(2)

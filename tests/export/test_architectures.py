@@ -1,0 +1,130 @@
+"""Every architecture, from its recipe to answers on frames: trained for a moment, at the smallest sizes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bedside.devices.cli.main import main
+from bedside.export.models.recipe import ModelRecipe
+from bedside.export.pipeline import export_recipe
+from bedside.export.recipe import Recipe
+from bedside.export.recipe_loading import parse_recipe
+from bedside.runtime.bundle.reader import open_bundle
+
+#: They learn next to nothing in a moment: here it counts that every part fits the next one.
+LOOSE = {"relative": 0.0, "worst_class": 0.0, "min_agreement": 0.0, "rescue": False}
+VARIANTS = ["tflite-fp32", "tflite-int8"]
+CLASSES = {"kind": "synthetic", "content": "classes", "samples": 24, "width": 64, "height": 64}
+MASKS = {
+    "kind": "synthetic",
+    "content": "masks",
+    "scene": "endoscopy",
+    "samples": 32,
+    "width": 64,
+    "height": 64,
+}
+BOXES = {**MASKS, "content": "boxes"}
+FRAMES = {**MASKS, "content": "frames", "scene": "ultrasound"}
+PAIRS = {**MASKS, "content": "despeckle"}
+
+
+def model(architecture: str, side: int, channels: int = 1, **settings: Any) -> dict[str, Any]:
+    shape = {"width": side, "height": side, "channels": channels}
+    return {"architecture": architecture, **shape, **settings}
+
+
+#: Model, data, training; the last are quick enough for every run of the tests.
+RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "cnn": (model("cnn", 32, width_multiplier=0.125, dense=16), CLASSES, {"epochs": 12}),
+    "alexnet": (model("alexnet", 67, width_multiplier=0.125, dropout=0.0), CLASSES, {"epochs": 12}),
+    "vgg": (model("vgg", 32, width_multiplier=0.125, dropout=0.0), CLASSES, {"epochs": 12}),
+    "mobilenet": (
+        model("mobilenet", 32, width_multiplier=0.25, output_stride=8), CLASSES, {"epochs": 12, "average": 0.5},
+    ),
+    "vit": (model("vit", 32, patch=8, dim=16, depth=1, heads=2, mlp=16), CLASSES, {"epochs": 12}),
+    "autoencoder": (model("autoencoder", 32, code=8, base=4, bottleneck=4), FRAMES, {"epochs": 20}),
+    "dense-autoencoder": (model("dense-autoencoder", 16, code=16), FRAMES, {"epochs": 20}),
+    "dcgan": (model("dcgan", 28, latent=16, base=4), FRAMES, {"epochs": 2, "learning_rate": 2e-3}),
+    "pix2pix": (model("pix2pix", 32, base=4, depth=2), PAIRS, {"epochs": 6}),
+    "unet": (model("unet", 32, 3, base=4, depth=2), MASKS, {"epochs": 8}),
+    "deeplab": (model("deeplab", 64, 3, width_multiplier=0.35, filters=8), MASKS, {"epochs": 8}),
+    "light-segmenter": (model("light-segmenter", 64, 3, width_multiplier=0.25), MASKS, {"epochs": 8}),
+    "anchor-free": (
+        model("anchor-free", 64, 3, width_multiplier=0.25, filters=8, towers=1, strides=[8]),
+        BOXES,
+        {"epochs": 12},
+    ),
+    "detr": (
+        model(
+            "detr", 64, 3, queries=4, stride=16, width_multiplier=0.25, dimension=16, heads=2,
+            encoder_layers=1, decoder_layers=1, hidden=16,
+        ),
+        BOXES,
+        {"epochs": 12},
+    ),
+}  # fmt: skip
+QUICK = ("cnn", "dense-autoencoder", "unet")
+
+
+def recipe_of(name: str) -> Recipe:
+    network, data, training = RECIPES[name]
+    return parse_recipe(
+        {
+            "name": name,
+            "model": network,
+            "data": {**data, "holdout": 0.25, "validation": 0.2},
+            "training": {"batch": 8, "learning_rate": 4e-3, **training},
+            "quantization": {"variants": VARIANTS, "calibration_samples": 8},
+            "gate": LOOSE,
+        }
+    )
+
+
+def test_every_architecture_is_here() -> None:
+    tags = {kind.__struct_config__.tag for kind in ModelRecipe.__args__}  # type: ignore[attr-defined]
+    assert set(RECIPES) == tags
+    assert set(QUICK) < tags
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in RECIPES]
+)
+def test_recipe_to_bundle_to_answers(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    recipe = recipe_of(name)
+    result = export_recipe(recipe, tmp_path / f"{name}.bedside")
+    assert result is not None
+    with open_bundle(result.path) as bundle:
+        bundle.verify_all()
+        manifest = bundle.manifest
+    assert manifest.main.input == recipe.input_spec()
+    assert [v.id for v in manifest.main.shipped] == VARIANTS
+    assert [c for c in result.engines if not c.passed] == []
+    capfd.readouterr()
+    if manifest.task == "generation":
+        assert main(["generate", str(result.path), "--count", "3", "-o", str(tmp_path / "drawn")]) == 0
+        assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+        return
+    for variant in VARIANTS:
+        results = tmp_path / f"{variant}.jsonl"
+        words = ["run", str(result.path), "--variant", variant, "--policy", "all"]
+        source = (
+            f"synthetic:{'ultrasound' if recipe.model.channels == 1 else 'endoscopy'}?size=96x64&frames=4"
+        )
+        assert main([*words, "--source", source, "--sink", f"jsonl:{results}", "--json"]) == 0
+        summary = json.loads(capfd.readouterr().out)
+        assert summary["ledger"]["processed"] == 4
+        assert summary["variant"] == variant
+        answers = [json.loads(line) for line in results.read_text().splitlines()]
+        answered = [a for a in answers if a.get("outcome") == "ok"]
+        assert len(answered) == 4
+        assert {a["task"] for a in answered} == {manifest.task}
+        assert all(a["result"] is not None for a in answered)
+
+
+def test_a_recipe_says_the_same_after_it_was_written_down() -> None:
+    for name in RECIPES:
+        recipe = recipe_of(name)
+        assert msgspec.convert(msgspec.to_builtins(recipe), Recipe) == recipe

@@ -1,0 +1,220 @@
+"""The architectures of the field, as strangers write them, from the Keras model to answers on the device's side.
+
+Classifiers, autoencoders and segmenters are trained for a moment. For the other tasks the model's own answers are
+taken for the truth: a holdout on which Keras is right shows whether the bundle still is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bedside.export.adopt.graph import Adopted, adopt
+from bedside.export.adopt.options import AdoptOptions
+from bedside.export.adopt.preprocessing import named
+from bedside.export.backend import keras
+from bedside.export.data.types import BoxesTarget, DataSet, MaskTarget, PictureTarget
+from bedside.export.gates.evaluate import keras_rows
+from bedside.export.pipeline import Plan, export_model
+from bedside.export.recipe import GateRecipe, InputRecipe, QuantizationRecipe
+from bedside.export.tasks.kits import kit_for
+from bedside.export.tasks.protocol import Samples
+from bedside.runtime.bundle.manifest import InputSpec
+from bedside.runtime.bundle.reader import open_bundle
+from bedside.runtime.clock import MonotonicClock
+from bedside.runtime.drawing import draw
+from bedside.runtime.frame import Frame
+from bedside.runtime.loading import open_session
+from bedside.runtime.preprocess import Preprocessor
+from bedside.runtime.stream.inference import Inference
+from bedside.runtime.tasks import make_task
+
+Frames = npt.NDArray[np.uint8]
+
+COUNT = 64
+VARIANTS = ("tflite-fp32", "tflite-int8", "onnx-fp32")
+QUICK = ("binary cnn", "flat autoencoder", "grid detector")
+#: Nobody knows the classes of a network that was never trained: what is kept of its answers is what counts.
+GATE = GateRecipe(relative=0.9, worst_class=0.0, min_agreement=0.5, rescue=False)
+
+
+def _plain() -> Any:
+    """The models of `tests/export/adopt`: tests are no package."""
+    path = Path(__file__).parent / "adopt" / "plain_models.py"
+    if "plain_models" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("plain_models", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["plain_models"] = module
+        spec.loader.exec_module(module)
+    return sys.modules["plain_models"].PLAIN
+
+
+PLAIN = _plain()
+
+
+def pictures(shape: tuple[int, ...], labels: int = 1) -> tuple[Frames, npt.NDArray[np.int64], Frames]:
+    """A textured background with a square whose brightness tells its class, and masks of the squares."""
+    rng = np.random.default_rng(1)
+    height, width, channels = shape
+    y = (np.arange(COUNT) % labels).astype(np.int64)
+    slope = np.linspace(60, 110, width)[None, :, None] + np.zeros((height, 1, channels))
+    x = slope + rng.integers(-12, 13, (COUNT, height, width, channels))
+    masks = np.zeros((COUNT, height, width), np.uint8)
+    side = height // 2
+    for i in range(COUNT):
+        top, left = rng.integers(0, height - side, 2)
+        area = np.s_[i, top : top + side, left : left + side]
+        masks[area] = 1
+        x[area] += 140 * (y[i] + 1) / labels - 60 * (labels > 1)
+    return np.clip(x, 0, 255).astype(np.uint8), y, masks
+
+
+def before(model: Any, x: Frames, preprocessing: str | None) -> Any:
+    """What the author feeds."""
+    fed = x.astype(np.float32)
+    if preprocessing is not None:
+        scale, offset = named(preprocessing).arrays(x.shape[-1])
+        fed = fed * scale + offset
+    inputs = getattr(model, "inputs", None)
+    return fed if inputs is None else fed.reshape(len(x), *inputs[0].shape[1:])
+
+
+def fit(model: Any, fed: Any, truth: Any, loss: Any, epochs: int) -> None:
+    """As in every tutorial. What only random numbers did before learns nothing in a moment: small batches."""
+    model.compile(keras.optimizers.Adam(5e-3), loss)
+    model.fit(fed, truth, batch_size=8, epochs=epochs, verbose=0)
+
+
+def own_answers(adopted: Adopted, task: str, labels: tuple[str, ...], spec: InputSpec, x: Any) -> list[Any]:
+    keys = tuple(str(i) for i in range(len(x)))
+    kit = kit_for(task, labels)  # type: ignore[arg-type]
+    return keras_rows(adopted.model, kit, adopted.decode, spec, Samples(x, [], keys, keys))[0]
+
+
+def taught(name: str, model: Any, adopted: Adopted, make_data: Callable[..., DataSet]) -> DataSet:
+    """Data on which the model is right."""
+    _, task, labels, preprocessing, _ = PLAIN[name]
+    shape = adopted.model.shape
+    if task == "generation":
+        latents = np.random.default_rng(2).standard_normal((COUNT, *shape)).astype(np.float32)
+        height, width, channels = (int(n) for n in adopted.model.reference.outputs[0].shape[1:])
+        spec = InputSpec(
+            width=width, height=height, channels=1 if channels == 1 else 3,
+            color="gray" if channels == 1 else "rgb", dtype="float32", latent=shape[0],
+        )  # fmt: skip
+        drawn = np.stack(own_answers(adopted, task, labels, spec, latents))
+        return make_data((), drawn.reshape(COUNT, height, width, channels))
+    x, y, masks = pictures(shape, max(1, len(labels)) if task == "classification" else 1)
+    spec = InputSpec(
+        width=shape[1], height=shape[0], channels=1 if shape[2] == 1 else 3,
+        color="gray" if shape[2] == 1 else "rgb",
+    )  # fmt: skip
+    fed = before(model, x, preprocessing)
+    losses = keras.losses
+    match task:
+        case "classification":
+            logits = adopted.decode.scores == "logits"
+            binary = model.output_shape[-1] == 1
+            loss = losses.BinaryCrossentropy() if binary else losses.SparseCategoricalCrossentropy(logits)
+            fit(model, fed, y, loss, 15)
+            return make_data(labels, x, y)
+        case "segmentation":
+            classes = masks * np.uint8(1)
+            if len(labels) > 2:
+                classes = masks * (1 + (np.arange(COUNT) % (len(labels) - 1)).astype(np.uint8))[:, None, None]
+                x = np.clip(x.astype(int) + 40 * classes[..., None] - 100 * masks[..., None], 0, 255).astype(
+                    np.uint8
+                )
+                fed = before(model, x, preprocessing)
+            logits = adopted.decode.scores == "logits"
+            binary = model.output_shape[-1] == 1
+            loss = losses.BinaryCrossentropy() if binary else losses.SparseCategoricalCrossentropy(logits)
+            fit(model, fed, classes[..., None] if binary else classes, loss, 15)
+            return make_data(labels, x, None, [MaskTarget(c) for c in classes])
+        case "reconstruction":
+            low, high = adopted.decode.low, adopted.decode.high
+            picture = (x / 255.0 * (high - low) + low).astype(np.float32)
+            if len(model.outputs or ()) > 1:
+                fit(model, fed, [picture, None], ["mse", None], 15)
+            else:
+                flat = model.output_shape[1:] if model.outputs else shape
+                fit(model, fed, picture.reshape(COUNT, *flat), "mse", 15)
+            return make_data((), x)
+        case "translation":
+            rows = own_answers(adopted, task, labels, spec, x)
+            return make_data((), x, None, [PictureTarget(r, spec.color) for r in rows])
+        case _:
+            rows = own_answers(adopted, task, labels, spec, x)
+            boxes = [BoxesTarget(r.boxes[:3], r.labels[:3]) for r in rows]
+            return make_data(labels, x, None, boxes)
+
+
+def adopted_as_stated(name: str, model: Any) -> tuple[Adopted, dict[str, Any]]:
+    _, task, labels, preprocessing, said = PLAIN[name]
+    said = dict(said)
+    stated = {
+        "preprocessing": None if preprocessing is None else named(preprocessing),
+        "size": said.pop("size", None),
+    }
+    channels = said.pop("channels", None)
+    options = AdoptOptions(**said)
+    found = adopt(model, task, labels, channels=channels, options=options, **stated)
+    return found, {
+        **stated,
+        "options": options,
+        "input": InputRecipe(color="gray" if channels == 1 else None),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in PLAIN]
+)
+def test_plain_form_to_answers(name: str, make_data: Callable[..., DataSet], tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    builder, task, labels, _, _ = PLAIN[name]
+    model = builder()
+    adopted, stated = adopted_as_stated(name, model)
+    data = taught(name, model, adopted, make_data)
+    plan = Plan(name="plain", quantization=QuantizationRecipe(variants=VARIANTS), gate=GATE)
+    result = export_model(model, data, tmp_path / "plain.bedside", plan, task=task, **stated)
+
+    verdicts = {v.id: v for v in result.outcome.variants}
+    for variant in ("tflite-fp32", "onnx-fp32"):
+        assert verdicts[variant].shipped, verdicts[variant].refused
+        assert verdicts[variant].measured.agreement >= 0.99
+    assert verdicts["tflite-int8"].measured is not None, verdicts["tflite-int8"].refused
+    assert verdicts["tflite-int8"].shipped is (verdicts["tflite-int8"].refused is None)
+    with open_bundle(result.path) as bundle:
+        bundle.verify_all()
+        assert bundle.manifest.task == task
+        for shipped in bundle.manifest.main.shipped:
+            loaded = open_session(bundle, variant=shipped.id)
+            try:
+                if task == "generation":
+                    drawn = [pixels for pixels, _ in draw(loaded, 3)]
+                    assert len({pixels.tobytes() for pixels in drawn}) == 3
+                    continue
+                decoder = make_task(loaded.model.decode)
+                preprocess = Preprocessor(loaded.model.input)
+                answer = Inference(loaded, preprocess, decoder, MonotonicClock())
+                for number, item in enumerate(data.holdout.items[:3]):
+                    pixels, color = item.load()
+                    found = answer(Frame(pixels, number, 0, color=color)).result
+                    assert found is not None
+                    if task == "classification":
+                        assert found.label in labels
+            finally:
+                loaded.session.close()
+
+
+def test_quick_ones_exist() -> None:
+    assert set(QUICK) <= set(PLAIN)
