@@ -18,6 +18,9 @@ the fraction of elements that differ, held to the same tolerance (`label_outputs
 
 A model without golden frames, such as one that draws pictures from latents, has its answers to the engine's samples
 decoded instead.
+
+Maps and pictures (more than `LARGE` numbers) are held to the 99th percentile of their differences instead of the
+largest.
 """
 
 from __future__ import annotations
@@ -47,6 +50,15 @@ from bedside.runtime.tasks import NotFiniteError, TaskDecoder, View, dequantize,
 
 #: One quantization step is an error of at most 1 / STEPS, which is what int8 is allowed at least.
 STEPS = 20
+
+
+#: Outputs with more numbers than this are maps and pictures. Their quantized answers are stored as codes, a
+#: quarter of the size, and judged by a percentile of their differences.
+LARGE = 1 << 14
+#: That percentile. At the edges of regions int8 engines differ by half the range in single pixels: OpenVINO
+#: against LiteRT on the polyp segmenter 0.48 at most, 0.07 at this percentile, with the same Dice (0.889 and
+#: 0.888).
+DENSE = 0.99
 
 
 class GoldenReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +132,24 @@ def output_error(got: Array, expected: Array, *, labels: bool, scale: float | No
         ValueError: The shapes differ.
     """
     if not labels:
+        if expected.size > LARGE and got.shape == expected.shape:
+            return _dense_error(got, expected, scale)
         return relative_error(got, expected, scale)
     if got.shape != expected.shape:
         raise ValueError(f"shapes differ: {list(got.shape)} and {list(expected.shape)}")
     return float(np.count_nonzero(got != expected)) / max(1, expected.size)
+
+
+def _dense_error(got: Array, expected: Array, scale: float | None) -> float:
+    """As `relative_error`, with the 99th percentile of the differences in place of the largest."""
+    difference = np.abs(got.astype(np.float32) - expected).reshape(-1)
+    if not np.isfinite(difference).all():
+        return math.inf
+    place = int(DENSE * (difference.size - 1))
+    high = float(np.partition(difference, place)[place])
+    if scale is None:
+        scale = float(np.abs(expected).max(initial=0.0))
+    return high / scale if scale > 0 else high
 
 
 def output_scale(expected: Array, spec: TensorSpec) -> float:
@@ -149,10 +175,6 @@ def label_outputs(decode: Decode, specs: tuple[TensorSpec, ...]) -> tuple[bool, 
     )
 
 
-#: Answers with more numbers than this are stored as codes where the tensor is quantized: a quarter of the size.
-_LARGE = 1 << 14
-
-
 def stored(expected: Array, spec: TensorSpec) -> Array:
     """What goes into a bundle: real values, or the codes of a large quantized output.
 
@@ -161,7 +183,7 @@ def stored(expected: Array, spec: TensorSpec) -> Array:
         spec: Of the output.
     """
     quantization = spec.quantization
-    if quantization is None or expected[0].size <= _LARGE or not np.issubdtype(spec.dtype, np.integer):
+    if quantization is None or expected[0].size <= LARGE or not np.issubdtype(spec.dtype, np.integer):
         return expected
     codes: Array = np.rint(expected / quantization.scale + quantization.zero_point)
     return codes.astype(spec.dtype)

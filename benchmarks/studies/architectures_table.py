@@ -134,7 +134,7 @@ def page(records: Sequence[Record]) -> str:
     lines = [
         "# Architectures",
         "",
-        "Made by `benchmarks/studies/architectures.py`, which exports every architecture by its recipe with a short "
+        "Made by `benchmarks/studies/architectures.py`, which exports each architecture by its recipe with a short "
         "training on two processor cores, and runs each bundle with `bedside run`. The trainings are as short as a "
         "demonstration allows: compare variants with their own Keras model, not architectures with each other. "
         "Metrics are those of the holdout, through the device's own code; intervals are 95 %. Latencies are "

@@ -105,5 +105,5 @@ def _asked(reference: Marks, fraction: float) -> str:
 
 
 def _tell(marks: Marks, value: float) -> str:
-    """Fractions as a percentage, everything else as it is."""
-    return f"{value:.2%}" if marks.metric in ("accuracy", "Dice", "AP50") else f"{value:.4g}"
+    """With the digits that a threshold of 99 % can be seen in."""
+    return f"{value:.2%}" if marks.metric == "accuracy" else f"{value:.4g}"

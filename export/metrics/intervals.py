@@ -58,3 +58,24 @@ def bootstrap(
         return math.nan, math.nan
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def half_sampling(
+    statistic: Callable[[npt.NDArray[np.int64]], float], samples: int, *, draws: int = 100, seed: int = 0
+) -> Interval:
+    """95 % interval of a statistic that repeated samples would spoil, such as a distance of distributions.
+
+    Of random halves without replacement the statistic varies as of whole samples between data sets (the delete-d
+    jackknife with d = n / 2: Shao & Wu, Annals of Statistics 1989).
+
+    Args:
+        statistic: Of the samples with these indices.
+        samples: How many there are, at least 4.
+        draws: How many halves.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    value = statistic(np.arange(samples))
+    half = [statistic(rng.permutation(samples)[: samples // 2]) for _ in range(draws)]
+    reach = _Z95 * float(np.std(half, ddof=1))
+    return max(0.0, value - reach), value + reach

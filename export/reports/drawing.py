@@ -22,6 +22,8 @@ TRUE, SAID, WRONG = "#56b4e9", "#f0e442", "#ff5fd2"
 PALETTE = ("#f0e442", "#56b4e9", "#ff8c42", "#4fd1a5", "#e58fd0", "#f25c5c", "#a5a5ff", "#d0f06b")
 _GAP = 4
 _MAP_OPACITY = 0.6
+#: Size of letters: a picture is shown at two thirds of its width.
+_TEXT = 0.6
 
 
 def bgr_of(css: str) -> tuple[int, int, int]:
@@ -109,13 +111,13 @@ def box(canvas: Pixels, corners: Sequence[float], scale: float, css: str, text: 
     cv2.rectangle(canvas, (x0, y0), (max(x0, x1 - 1), max(y0, y1 - 1)), bgr_of(css), 2)
     if not text:
         return
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT, 1)
     x = min(max(0, x0), max(0, canvas.shape[1] - width - 4))
     # Above the box, or inside it where there is no room.
     y = y0 if y0 >= height + below + 2 else y0 + height + below + 2
     cv2.rectangle(canvas, (x, y - height - below - 2), (x + width + 4, y), bgr_of(css), cv2.FILLED)
     cv2.putText(
-        canvas, text, (x + 2, y - below), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA
+        canvas, text, (x + 2, y - below), cv2.FONT_HERSHEY_SIMPLEX, _TEXT, (20, 20, 20), 1, cv2.LINE_AA
     )
 
 

@@ -158,6 +158,5 @@ def training(o: ExportOutcome) -> Iterable[Content]:
         if "val_loss" in history
         else f"the weights of epoch {found.best_epoch} were kept"
     )
-    yield html.note(
-        f"{epochs} epochs in {found.seconds:.0f} s{resumed}; {kept}. Training curves are of augmented frames."
-    )
+    compared = " Training curves are of augmented frames." if "val_loss" in history else ""
+    yield html.note(f"{epochs} epochs in {found.seconds:.0f} s{resumed}; {kept}.{compared}")

@@ -95,9 +95,11 @@ def _bar(label: str, marks: Marks) -> html.Bar:
 def _row(v: VariantResult, o: ExportOutcome, with_classes: bool) -> list[Content]:
     said = wording.verdict(v)
     kind: Literal["good", "bad", "plain"] = "bad" if v.refused else "good" if v.shipped else "plain"
-    badge = html.badge("passed, not shipped" if said == "passed" else said, kind)
+    badge = html.badge(said, kind)
+    if said == "passed":
+        badge = _over(badge, "not shipped")
     if v.kept_float:
-        badge = _over(badge, f"{len(v.kept_float)} of {len(v.layers)} layers float")
+        badge = _over(badge, f"{len(v.kept_float)} of {len(v.layers)} float")
     cells: list[Content] = [one_line(v.id), badge, one_line(wording.kilobytes(v.bytes))]
     if (m := v.measured) is None:
         return [*cells, *([None] * (5 + with_classes))]

@@ -33,7 +33,8 @@ _AGREEMENT = {
 }
 _BASELINE = {
     "classification": "always saying the most frequent class",
-    "segmentation": "never finding anything",
+    "segmentation": "the same mask for every frame",
+    "detection": "the same box for every frame",
     "reconstruction": "a uniform frame of the mean colour",
     "translation": "the input itself",
     "generation": "noise with the mean and deviation of real frames",

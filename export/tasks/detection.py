@@ -18,7 +18,7 @@ from bedside.export.tasks.protocol import Reader, Row, Samples
 from bedside.runtime.bundle.decode import Decode, DetectionDecode
 from bedside.runtime.bundle.manifest import InputSpec, TensorSpec
 from bedside.runtime.engines.protocol import Array
-from bedside.runtime.errors import RecipeError
+from bedside.runtime.errors import GateError, RecipeError
 from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks.detection import DetectionDecoder
 
@@ -76,6 +76,8 @@ class DetectionKit:
             values = [average_precision([own[i] for i in chosen])[0] for own in matches]
             return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
+        if not any(m.truths for own in matches for m in own):
+            raise GateError("the holdout has no box", where="gate", hint="more data, or another split")
         every = [m for own in matches for m in own]
         scores = np.concatenate([m.scores for m in every])
         hits = np.concatenate([m.hits[:, 0] for m in every])
@@ -103,9 +105,22 @@ class DetectionKit:
                 "precision": float(hits[shown].mean()) if shown.any() else 0.0,
                 "recall": float(hits[shown].sum() / truths),
             },
-            baseline=0.0,
+            baseline=self._constant(samples),
             reliability=reliability(scores, hits) if scores.size else (),
         )
+
+    def _constant(self, samples: Samples) -> float:
+        """AP50 of an answer that ignores the frame: per class the box with the median sides."""
+        every = np.concatenate([t.boxes for t in samples.truth])
+        kinds = np.concatenate([t.labels for t in samples.truth])
+        there = [k for k in range(len(self.labels)) if (kinds == k).any()]
+        answer = Found(
+            np.stack([np.median(every[kinds == k], axis=0) for k in there]).astype(np.float32),
+            np.ones(len(there), np.float32),
+            np.array(there, np.int64),
+        )
+        values = [average_precision([match(answer, truth, k) for truth in samples.truth])[0] for k in there]
+        return float(np.mean(values))
 
     def agreement(self, rows: Sequence[Row], reference: Sequence[Row]) -> float:
         """F1 of the boxes that are shown, the Keras model's taken for the truth."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from bedside.export.data.reading import read_examples
 from bedside.export.data.types import MaskTarget, Progress, Split
@@ -76,9 +77,22 @@ class SegmentationKit:
                 if k > 0
             ),
             others={"boundary F1": float(np.nanmean(outlines)) if np.isfinite(outlines).any() else 1.0},
-            baseline=float(np.where(present.any(axis=1), 0.0, 1.0).mean()),
+            baseline=_constant(samples.truth, count),
         )
 
     def agreement(self, rows: Sequence[Row], reference: Sequence[Row]) -> float:
         """Fraction of pixels with the same class."""
         return float(np.mean([(a == b).mean() for a, b in zip(rows, reference, strict=True)]))
+
+
+def _constant(truths: Sequence[npt.NDArray[np.uint8]], classes: int) -> float:
+    """Dice of the best answer that ignores the frame: every pixel's most frequent class."""
+    votes = np.stack([np.sum([truth == k for truth in truths], axis=0) for k in range(classes)])
+    answer = votes.argmax(axis=0).astype(np.uint8)
+    table = np.stack([dice(answer, truth, classes)[1:] for truth in truths])
+    present = np.isfinite(table)
+    return float(
+        np.where(
+            present.any(axis=1), np.nansum(table, axis=1) / np.maximum(1, present.sum(axis=1)), 1.0
+        ).mean()
+    )

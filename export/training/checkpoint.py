@@ -20,6 +20,7 @@ from bedside.runtime.errors import SinkError
 
 _WEIGHTS = ".weights.h5"
 _BEST = "best.npz"
+_SEEDS = "seeds.npz"
 _STATE = "state.json"
 _DONE = "finished"
 
@@ -95,6 +96,7 @@ class CheckpointFolder:
             if not state.stopped:
                 for key, model in models.items():
                     model.save_weights(writing / f"{key}{_WEIGHTS}")
+                np.savez(writing / _SEEDS, *(np.asarray(v) for v in _seeds(models)))
             np.savez(writing / _BEST, *best)
             (writing / _STATE).write_bytes(msgspec.json.encode(state))
             older = [p for p in self.folder.glob("epoch-*") if p.name != name]
@@ -120,14 +122,27 @@ class CheckpointFolder:
                 if (path / f"{key}{_WEIGHTS}").exists():
                     model.optimizer.build(model.trainable_variables)
                     model.load_weights(path / f"{key}{_WEIGHTS}")
-            with np.load(path / _BEST, allow_pickle=False) as archive:
-                return [archive[f"arr_{index}"] for index in range(len(archive.files))]
+            if (path / _SEEDS).exists():
+                for variable, value in zip(_seeds(models), _arrays(path / _SEEDS), strict=True):
+                    variable.assign(value)
+            return _arrays(path / _BEST)
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise SinkError(
                 f"the training state cannot be read: {error}",
                 where=str(path),
                 hint="remove that folder; the training starts over",
             ) from None
+
+
+def _seeds(models: Models) -> list[Any]:
+    """Where dropout is in its sequence of random numbers: `save_weights` leaves that out."""
+    found = {id(v): v for model in models.values() for v in model.variables if "seed_generator" in v.path}
+    return list(found.values())
+
+
+def _arrays(path: Path) -> list[Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        return [archive[f"arr_{index}"] for index in range(len(archive.files))]
 
 
 def _refused(folder: Path, error: OSError) -> SinkError:

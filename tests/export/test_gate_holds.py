@@ -1,4 +1,4 @@
-"""A model that int8 breaks: rescued or refused, never shipped broken. And what would be shipped without the gate."""
+"""A model that int8 breaks: rescued or refused, never shipped broken; and what the gate holds back."""
 
 from __future__ import annotations
 

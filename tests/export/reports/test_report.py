@@ -168,7 +168,7 @@ def test_layers_speed_and_the_guard_are_shown(told: Any) -> None:
     page = report_html(outcome, (), BUNDLE)
     text = " ".join(read(page).text)
     for wanted in (
-        "1 of 3 layers float", "head (float)", "enc<1>", "Kept in float: 1 of 3 layers: head.",
+        "1 of 3 float", "head (float)", "enc<1>", "Kept in float: 1 of 3 layers: head.",
         "faster here", "On this host alone (A CPU, litert 2)", "0.40",
         "Out of distribution", "colon 1.0.0", "1 of 5", "withheld beyond",
     ):  # fmt: skip

@@ -95,3 +95,38 @@ def test_a_reliability_diagram_has_a_dot_per_bin() -> None:
     page = reliability([("a", bins), ("b", bins[:1])], title="t", x_label="x", y_label="y")
     assert page.count("<circle") == 3
     assert "0.90 stated, 0.95 right, 40 samples" in page
+
+
+def test_class_activation_maps_of_the_default_variant_stand_beside_the_frames(
+    data: Any, tmp_path: Any
+) -> None:
+    from bedside.export.backend import keras
+    from bedside.export.pipeline import Plan, export_model
+    from bedside.export.recipe import GateRecipe, QuantizationRecipe
+
+    # Brightness alone tells flat frames from ramps: better than guessing, and mistakes remain to be shown.
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    x = np.stack([item.load()[0] for item in data.train.items]).astype(np.float32)
+    y = np.array([item.label for item in data.train.items])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=15, verbose=0)
+    plan = Plan(
+        name="maps",
+        quantization=QuantizationRecipe(variants=("tflite-fp32",)),
+        gate=GateRecipe(relative=0.5, worst_class=0.0, min_agreement=0.0),
+    )
+    result = export_model(model, data, tmp_path / "maps.bedside", plan)
+    assert result.outcome.decode.map is not None
+    page = result.report.read_text()
+    assert "Surest mistakes of Keras" in page
+    # 16 px are shown 20 times as large; frame and map stand side by side with a gap of 4.
+    assert 'width="644" height="320"' in page

@@ -98,12 +98,7 @@ def test_a_gan_learns_and_goes_on_after_a_kill(tmp_path: Path, make_recipe: Any,
     recipe = make_recipe(model, epochs=6, batch=8, learning_rate=2e-3)
     whole = train(recipe, data, tmp_path / "whole", Silent())
     history = whole.history
-    assert set(history) == {
-        "loss",
-        "discriminator",
-        "val_loss",
-        "val_texture distance",
-    }
+    assert set(history) == {"loss", "discriminator", "val_loss", "val_texture distance"}
     assert min(history["val_loss"]) < history["val_loss"][0], "pictures become like the real ones"
     assert np.std(history["loss"]) > 0 and np.std(history["discriminator"]) > 0
     assert whole.model.output_shape == (None, 16, 16, 1)
