@@ -209,6 +209,7 @@ def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
     task = args.task or "classification"
     preprocessing, plan = cli_model.preprocessing(args), cli_model.plan(args)
     options, wanted = cli_model.adopt_options(args), cli_model.data_recipe(Path(args.data), task, args.labels)
+    cli_model.check_task(wanted, task, args.data)
     check_kind(Path(args.model))
     _check_output(args.output)
     _check_installed()
@@ -218,7 +219,9 @@ def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
     with steps.step("load model"):
         model = load_keras(args.model, args.modules or ())
     with steps.step("read data") as progress:
-        data = load_data(wanted, seed=plan.seed, root=Path.cwd(), progress=progress)
+        # Where the paths of a .toml start, as those of a recipe do; every other path is absolute.
+        root = Path(args.data).resolve().parent
+        data = load_data(wanted, seed=plan.seed, root=root, progress=progress)
     return export_model(
         model,
         data,

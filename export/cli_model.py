@@ -214,6 +214,19 @@ def data_recipe(path: Path, task: str, labels: tuple[str, ...] | None) -> Any:
     return kinds.ClassFoldersData(path=str(whole), labels=labels)
 
 
+def check_task(data: Any, task: str, where: str) -> None:
+    """Refuse data that the task cannot be judged on.
+
+    Raises:
+        UsageError: It has no masks, boxes or wanted pictures, or no classes.
+    """
+    from bedside.export.data.recipe_checks import tasks_of
+
+    learnt = tasks_of(data)
+    if task not in learnt:
+        raise UsageError(f"such data is for {', '.join(learnt)}, not for {task}", where=where)
+
+
 def _from_toml(path: Path) -> Any:
     """A file that holds `[data]` and nothing else."""
     import msgspec
@@ -223,13 +236,12 @@ def _from_toml(path: Path) -> Any:
     from bedside.runtime import strict_toml
     from bedside.runtime.errors import RecipeError
 
-    class DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-        """The whole file."""
-
-        data: DataRecipe
-
+    # Annotations of a class in here would be looked up in the module, which does not have them.
+    whole = msgspec.defstruct(
+        "DataFile", [("data", DataRecipe)], frozen=True, forbid_unknown_fields=True, module=__name__
+    )
     raw = strict_toml.read_file(path, error=RecipeError)
-    data = strict_toml.loads(raw, DataFile, error=RecipeError, where=str(path)).data
+    data: Any = strict_toml.loads(raw, whole, error=RecipeError, where=str(path)).data  # type: ignore[attr-defined]
     check_data(data, where=str(path))
     return data
 

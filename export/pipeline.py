@@ -48,6 +48,13 @@ from bedside.runtime.packing import build
 
 __all__ = ["ExportResult", "Plan", "export_model", "export_recipe"]
 
+#: What the items of a task have to come with, beside their label.
+_TAUGHT: dict[Task, str] = {
+    "segmentation": "masks",
+    "detection": "boxes",
+    "translation": "pictures that are wanted",
+}
+
 
 def export_recipe(
     recipe: Recipe,
@@ -214,6 +221,8 @@ def _export(
             raise RecipeError(
                 f"the {split.name} split is empty", where="data", hint="more data, or another split"
             )
+        if trained.task in _TAUGHT and split.items[0].target is None:
+            raise RecipeError(f"the data has no {_TAUGHT[trained.task]}", where="data")
     trusted = trust(trained.model, kit, trained.decode, spec, data, plan.trust, plan.threshold, steps)
     model = trusted.model
     with steps.step("read holdout") as progress:

@@ -7,7 +7,8 @@ import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 
-from bedside.export.data.recipe_checks import check_data, labels_of
+from bedside.export.data.recipe_checks import check_data, labels_of, tasks_of
+from bedside.export.models.recipe import task_of
 from bedside.export.recipe import Recipe
 from bedside.runtime import strict_toml
 from bedside.runtime.errors import RecipeError
@@ -69,6 +70,19 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
     if color is not None and (color == "gray") != (channels == 1):
         raise RecipeError(f"input.color {color!r} does not fit model.channels {channels}", where=where)
     check_data(recipe.data, where=where)
+    task, learnt = task_of(recipe.model), tasks_of(recipe.data)
+    architecture, kind = (type(part).__struct_config__.tag for part in (recipe.model, recipe.data))
+    if recipe.task not in (None, task):
+        raise RecipeError(
+            f"task {recipe.task!r} does not fit model.architecture {architecture!r}, which is for {task}",
+            where=where,
+        )
+    if task not in learnt:
+        raise RecipeError(
+            f"model.architecture {architecture!r} is for {task}, such data of the kind {kind!r} for "
+            f"{', '.join(learnt)}",
+            where=where,
+        )
     quantization = recipe.quantization
     shipped, chosen = quantization.ship or (), quantization.default
     for key, ids in (("ship", shipped), ("variants", quantization.variants)):

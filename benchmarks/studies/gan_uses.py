@@ -27,10 +27,10 @@ from gan_frames import read_task
 
 
 class Study(msgspec.Struct, frozen=True):
-    """Both."""
+    """Both uses; an empty or missing one was not asked for."""
 
     samples: tuple[gan_samples.Samples, ...]
-    calibration: gan_calibration.CalibrationStudy
+    calibration: gan_calibration.CalibrationStudy | None
 
 
 def print_study(study: Study) -> None:
@@ -52,7 +52,8 @@ def print_study(study: Study) -> None:
             f"{len(s.arms[0].accuracy)} seeds, {s.tested} test frames"
         )
         support.show(title, header, rows)
-    c = study.calibration
+    if (c := study.calibration) is None:
+        return
     rows = [("Keras fp32", f"{c.keras:.1%}", f"{c.interval[0]:.1%} to {c.interval[1]:.1%}", "", "")]
     rows += [
         (
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument(
         "--task", choices=("ultrasound", "textures"), action="append", help="default: those there is data for"
     )
+    parser.add_argument("--use", choices=("samples", "calibration"), help="default: both")
     parser.add_argument(
         "--real", type=_positive, default=8, metavar="N", help="frames per class (default: 8)"
     )
@@ -100,10 +102,13 @@ def main() -> None:
                 args.steps,
                 steps,
             )
-            for name in tasks
+            for name in (tasks if args.use != "calibration" else ())
         )
-        large = read_task(tasks[0], args.data_root, gan_calibration.SIDE, steps)
-        study = Study(samples, gan_calibration.calibration_sets(large, args.gan, args.steps, steps))
+        calibration = None
+        if args.use != "samples":
+            large = read_task(tasks[0], args.data_root, gan_calibration.SIDE, steps)
+            calibration = gan_calibration.calibration_sets(large, args.gan, args.steps, steps)
+    study = Study(samples, calibration)
     if args.output is not None:
         support.save(args.output, study)
     if args.json:

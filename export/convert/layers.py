@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-#: A scope that was entered once more, by a call of the model inside another one.
-_AGAIN = re.compile(r"_1$")
+#: A scope that was entered once more, by a call of the model inside another one. Mostly `_1`; a second `conv2d_1`
+#: beside a second `conv2d` becomes `conv2d_1_2`.
+_AGAIN = re.compile(r"_[1-9][0-9]*$")
 
 
 class Layer(msgspec.Struct, frozen=True):

@@ -42,8 +42,7 @@ def marks(value: float) -> Marks:
 
 
 def report() -> bytes:
-    """A report with a variant that is shipped, one that passed with layers in float, one refused, and one that could
-    not be converted."""
+    """A variant that is shipped, one that keeps layers in float, one refused, and one that was not converted."""
 
     def variant(name: str, value: float | None, refused: str | None, **more: Any) -> VariantResult:
         form, _, precision = name.partition("-")
@@ -191,15 +190,11 @@ def test_what_is_finished_is_not_done_again(study: Any, tmp_path: Path) -> None:
 
 def test_a_report_made_elsewhere(study: Any, tmp_path: Path) -> None:
     (tmp_path / "y.report.json").write_bytes(report())
+    words = ("--table", "--json", "--only", "vit", "--take", f"vit={tmp_path / 'y.report.json'}")
     done = subprocess.run(
-        [sys.executable, str(STUDIES / "architectures.py"), str(tmp_path / "out"), "--table", "--json"]
-        + [
-            "--only",
-            "vit",
-            "--take",
-            f"vit={tmp_path / 'y.report.json'}",
-            "--markdown",
-            str(tmp_path / "t.md"),
+        [
+            *(sys.executable, STUDIES / "architectures.py", tmp_path / "out"),
+            *(*words, "--markdown", tmp_path / "t.md"),
         ],
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from bedside.export.steps import Silent
 from bedside.runtime import engines
 from bedside.runtime.bundle.reader import open_bundle
 from bedside.runtime.clock import ManualClock
-from bedside.runtime.errors import GateError, SinkError, UsageError
+from bedside.runtime.errors import GateError, RecipeError, SinkError, UsageError
 
 FLOAT_ONLY = QuantizationRecipe(variants=("tflite-fp32",))
 
@@ -113,9 +113,7 @@ def fragile(learned: Any) -> Any:
     return model
 
 
-def test_variants_that_collapse_are_refused_and_left_out(
-    fragile: Any, data: DataSet, tmp_path: Path
-) -> None:
+def test_variants_that_collapse_are_refused_and_left_out(fragile: Any, data: DataSet, tmp_path: Path) -> None:
     wanted = plan(
         quantization=QuantizationRecipe(
             variants=("tflite-fp32", "tflite-int8", "onnx-int8"), default="tflite-int8"
@@ -141,12 +139,8 @@ def test_variants_that_collapse_are_refused_and_left_out(
     assert any("tflite-int8 was to be the default" in note for note in result.outcome.notes)
 
 
-def test_nothing_passes_and_nothing_is_written(
-    fragile: Any, data: DataSet, tmp_path: Path
-) -> None:
-    wanted = plan(
-        quantization=QuantizationRecipe(variants=("tflite-int8",)), gate=GateRecipe(rescue=False)
-    )
+def test_nothing_passes_and_nothing_is_written(fragile: Any, data: DataSet, tmp_path: Path) -> None:
+    wanted = plan(quantization=QuantizationRecipe(variants=("tflite-int8",)), gate=GateRecipe(rescue=False))
     with pytest.raises(GateError, match="no variant may be shipped: tflite-int8: accuracy"):
         export_model(fragile, data, tmp_path / "x.bedside", wanted, preprocessing=named("none"))
     assert list(tmp_path.iterdir()) == []
@@ -177,6 +171,21 @@ def test_labels_have_to_fit(learned: Any, data: DataSet, tmp_path: Path) -> None
     two = msgspec.structs.replace(data, labels=("flat", "ramp"))
     with pytest.raises(UsageError, match="gives 3 scores, the data has 2 classes: flat, ramp"):
         export_model(learned, two, tmp_path / "x.bedside", plan())
+
+
+@pytest.mark.parametrize(("task", "what"), [("segmentation", "masks"), ("translation", "pictures")])
+def test_data_has_to_teach_the_task(data: DataSet, tmp_path: Path, task: Any, what: str) -> None:
+    pixels = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(3, 1, activation="softmax" if task == "segmentation" else "sigmoid")(pixels)
+    with pytest.raises(RecipeError, match=f"the data has no {what}"):
+        export_model(
+            keras.Model(pixels, x),
+            data,
+            tmp_path / "x.bedside",
+            plan(),
+            task=task,
+            preprocessing=named("unit"),
+        )
 
 
 def test_colour_has_to_fit(learned: Any, data: DataSet, tmp_path: Path) -> None:
@@ -241,7 +250,13 @@ def recipe(folder: Path, **training: Any) -> Recipe:
     return parse_recipe(
         {
             "name": "ramps-cnn",
-            "model": {"architecture": "cnn", "width": 24, "height": 24, "width_multiplier": 0.125, "dense": 16},
+            "model": {
+                "architecture": "cnn",
+                "width": 24,
+                "height": 24,
+                "width_multiplier": 0.125,
+                "dense": 16,
+            },
             "training": {"epochs": 14, "batch": 16, "learning_rate": 4e-3, **training},
             "quantization": {"variants": ["tflite-fp32", "tflite-int8"], "calibration_samples": 40},
             "data": {"kind": "medmnist", "path": "ramps.npz", "labels": ["flat", "down", "right"]},
@@ -313,9 +328,7 @@ def test_weights_that_do_not_fit(ramps: Path, learned: Any) -> None:
     assert not (ramps / "x.bedside").exists()
 
 
-def test_golden_frames_from_the_data_are_asked_for(
-    learned: Any, data: DataSet, tmp_path: Path
-) -> None:
+def test_golden_frames_from_the_data_are_asked_for(learned: Any, data: DataSet, tmp_path: Path) -> None:
     result = export_model(learned, data, tmp_path / "x.bedside", plan(golden_from_data=2))
     own = {item.load()[0].tobytes() for item in data.holdout.items}
     with open_bundle(result.path) as bundle:

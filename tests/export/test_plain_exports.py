@@ -19,6 +19,7 @@ import pytest
 from bedside.export.adopt.graph import Adopted, adopt
 from bedside.export.adopt.options import AdoptOptions
 from bedside.export.adopt.preprocessing import named
+from bedside.export.adopt.structure import parts
 from bedside.export.backend import keras
 from bedside.export.data.types import BoxesTarget, DataSet, MaskTarget, PictureTarget
 from bedside.export.gates.evaluate import keras_rows
@@ -61,18 +62,21 @@ def _plain() -> Any:
 PLAIN = _plain()
 
 
-def pictures(shape: tuple[int, ...]) -> Frames:
-    """A noisy ramp with a square that is bright on some and dark on others, anywhere."""
+def pictures(
+    shape: tuple[int, ...],
+) -> tuple[Frames, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """A noisy ramp with a square that is bright on some and dark on others, anywhere; the square; 1 for bright."""
     rng = np.random.default_rng(1)
     height, width, channels = shape
     x = np.linspace(60, 180, width)[None, None, :, None] + rng.integers(
         -9, 10, (COUNT, height, width, channels)
     )
     side = height // 2
-    for i in range(COUNT):
-        top, left = rng.integers(0, height - side, 2)
-        x[i, top : top + side, left : left + side] += rng.choice((-60, 60))
-    return np.clip(x, 0, 255).astype(np.uint8)
+    corners, kinds = rng.integers(0, height - side, (COUNT, 2)), rng.integers(0, 2, COUNT)
+    for i, (left, top) in enumerate(corners):
+        x[i, top : top + side, left : left + side] += (-60, 60)[kinds[i]]
+    squares = np.concatenate([corners, corners + side], axis=1).astype(np.float32)
+    return np.clip(x, 0, 255).astype(np.uint8), squares, kinds.astype(np.int64)
 
 
 def before(model: Any, x: Frames, preprocessing: str | None) -> Any:
@@ -99,6 +103,15 @@ def centred(model: Any, fed: Any) -> None:
     last.set_weights([kernel, bias - np.median(p, axis=tuple(range(p.ndim - 1)))])
 
 
+def scattered(model: Any) -> None:
+    """Make the boxes of weights of chance depend on the frame; else one answer fits all of them."""
+    boxes = [output for output in parts(model.output) if output[1].shape[-1] == 4]
+    for layer in model.layers:
+        if getattr(layer, "kernel", None) is not None and any(layer.output is box for _, box in boxes):
+            kernel, bias = layer.get_weights()
+            layer.set_weights([kernel * 6, bias])
+
+
 def own_answers(adopted: Adopted, task: str, labels: tuple[str, ...], spec: InputSpec, x: Any) -> list[Any]:
     keys = tuple(str(i) for i in range(len(x)))
     kit = kit_for(task, labels)  # type: ignore[arg-type]
@@ -119,7 +132,7 @@ def taught(name: str, model: Any, make_data: Callable[..., DataSet]) -> DataSet:
         )  # fmt: skip
         drawn = np.stack(own_answers(adopted, task, labels, spec, latents))
         return make_data((), drawn.reshape(COUNT, height, width, channels))
-    x = pictures(shape)
+    x, squares, kinds = pictures(shape)
     spec = InputSpec(
         width=shape[1], height=shape[0], channels=1 if shape[2] == 1 else 3,
         color="gray" if shape[2] == 1 else "rgb",
@@ -145,10 +158,17 @@ def taught(name: str, model: Any, make_data: Callable[..., DataSet]) -> DataSet:
         case "translation":
             rows = own_answers(adopted, task, labels, spec, x)
             return make_data((), x, None, [PictureTarget(r, spec.color) for r in rows])
+        case _ if name == "box regressor":
+            truth = squares[:, None] / np.float32(shape[0])
+            model.compile(keras.optimizers.Adam(3e-3), ["mse", "sparse_categorical_crossentropy"])
+            model.fit(fed, [truth[:, 0], kinds], batch_size=8, epochs=60, verbose=0)
+            return make_data(
+                labels, x, None, [BoxesTarget(b[None], k[None]) for b, k in zip(squares, kinds, strict=True)]
+            )
         case _:
-            rows = own_answers(adopted, task, labels, spec, x)
-            boxes = [BoxesTarget(r.boxes[:3], r.labels[:3]) for r in rows]
-            return make_data(labels, x, None, boxes)
+            scattered(model)
+            rows = own_answers(adopted_as_stated(name, model)[0], task, labels, spec, x)
+            return make_data(labels, x, None, [BoxesTarget(r.boxes[:3], r.labels[:3]) for r in rows])
 
 
 def adopted_as_stated(name: str, model: Any) -> tuple[Adopted, dict[str, Any]]:

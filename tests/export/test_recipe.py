@@ -126,6 +126,11 @@ def test_values_out_of_range_are_refused_with_path_and_value(raw, expected):
         ),
         ({**MINIMAL, "data": {"kind": "medmnist", "path": "x", "labels": ["a", "a"]}}, "has a label twice"),
         ({**MINIMAL, "data": {"kind": "class-folders", "path": "x", "group": "("}}, "data.group '('"),
+        ({**MINIMAL, "task": "detection"}, "task 'detection' does not fit model.architecture 'cnn'"),
+        (
+            {**MINIMAL, "model": {"architecture": "unet"}},
+            "'unet' is for segmentation, such data of the kind 'synthetic' for classification, reconstruction",
+        ),
         (collection({"label": "c", "glob": "x"}), "data.items[0].label 'c' is not in data.labels"),
         (collection({"label": "a"}), "needs either glob or synthetic"),
         (collection({"label": "a", "glob": "x", "synthetic": "patterns"}), "needs either glob or synthetic"),
