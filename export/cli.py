@@ -12,6 +12,7 @@ import msgspec
 
 from bedside.export import cli_model
 from bedside.export.terminal import Bars, print_folds, print_result, progress_bars
+from bedside.runtime.bundle.manifest import Task
 from bedside.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _model(args: argparse.Namespace, steps: Bars) -> ExportResult:
     from bedside.export.adopt.foreign import check_kind, load_keras
 
     # All that is cheap to get wrong is looked at before TensorFlow is loaded.
-    task = args.task or "classification"
+    task: Task = args.task or "classification"
     preprocessing, plan = cli_model.preprocessing(args), cli_model.plan(args)
     options, wanted = cli_model.adopt_options(args), cli_model.data_recipe(Path(args.data), task, args.labels)
     cli_model.check_task(wanted, task, args.data)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.data.reading import read_examples
+from bedside.export.data.splitting import make_split
 from bedside.export.data.types import DataSet, Progress, Split
 from bedside.export.gates.goldens import golden_inputs, golden_samples
 from bedside.export.recipe import GuardRecipe
@@ -44,6 +45,26 @@ class Guard(msgspec.Struct, frozen=True):
     scores: tuple[float, ...] = ()
 
 
+def find_guard(recipe: GuardRecipe, folders: tuple[Path, ...]) -> Path:
+    """Where the bundle of the guard is: asked first, since a training may lie before `fit_guard`.
+
+    Args:
+        recipe: `[guard]`.
+        folders: Where the bundle is looked for, in order.
+
+    Raises:
+        RecipeError: There is no such bundle.
+    """
+    path = next((f / recipe.bundle for f in folders if (f / recipe.bundle).is_file()), None)
+    if path is None:
+        raise RecipeError(
+            f"no such bundle: {recipe.bundle}",
+            where="guard.bundle",
+            hint="make it first, and put it beside the output or below the data root",
+        )
+    return path
+
+
 def fit_guard(
     recipe: GuardRecipe, main: InputSpec, data: DataSet, folders: tuple[Path, ...], steps: Steps
 ) -> Guard:
@@ -61,13 +82,7 @@ def fit_guard(
         BundleError: The bundle is damaged.
         EngineError: It does not run here.
     """
-    path = next((f / recipe.bundle for f in folders if (f / recipe.bundle).is_file()), None)
-    if path is None:
-        raise RecipeError(
-            f"no such bundle: {recipe.bundle}",
-            where="guard.bundle",
-            hint="make it first, and put it beside the output or below the data root",
-        )
+    path = find_guard(recipe, folders)
     with open_bundle(path) as bundle:
         manifest, model = bundle.manifest, bundle.manifest.main
         decode = model.decode
@@ -153,7 +168,9 @@ def _notes(manifest: Manifest, data: DataSet, alarm: float, recipe: GuardRecipe)
         "threshold"
     ]
     trained_on = next((s.sha256 for s in manifest.provenance.splits if s.name == "train"), None)
-    if trained_on != data.train.sha256:
+    # The guard learned from frames alone: its split has no targets in its digest.
+    frames = [msgspec.structs.replace(item, target_sha256="") for item in data.train.items]
+    if trained_on != make_split("train", frames).sha256:
         notes.append(
             "the guard was trained on another split: frames of this holdout may have been among its training "
             "frames, and its false alarms on new frames may be more than stated"

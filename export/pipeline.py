@@ -29,7 +29,7 @@ from bedside.export.finished import Finished
 from bedside.export.gates.crosscheck import cross_check, disagreements
 from bedside.export.gates.evaluate import evaluate_keras
 from bedside.export.gates.gate import check_reference
-from bedside.export.guarding import Guard, fit_guard
+from bedside.export.guarding import Guard, find_guard, fit_guard
 from bedside.export.plan import Plan
 from bedside.export.recipe import InputRecipe, Recipe
 from bedside.export.reports.outcome import ExportOutcome, SplitSummary
@@ -96,6 +96,9 @@ def export_recipe(
     out, steps = Path(out), steps or Silent()
     check_writable(out)
     root = None if data_root is None else Path(data_root)
+    folders = tuple(p for p in (out.parent, root, Path.cwd()) if p is not None)
+    if recipe.guard is not None:
+        find_guard(recipe.guard, folders)
     with steps.step("read data") as progress:
         data = load_data(recipe.data, seed=recipe.seed, root=root, progress=progress, fold=fold)
     if weights is not None:
@@ -124,7 +127,7 @@ def export_recipe(
         trust=recipe.trust,
         threshold=recipe.detection.threshold,
         guard=recipe.guard,
-        folders=tuple(p for p in (out.parent, root, Path.cwd()) if p is not None),
+        folders=folders,
         golden_from_data=golden_from_data,
         recipe_sha256=recipe_sha256,
     )
@@ -174,6 +177,8 @@ def export_model(
     """
     out, steps, wanted = Path(out), steps or Silent(), input or InputRecipe()
     check_writable(out)
+    if plan.guard is not None:
+        find_guard(plan.guard, plan.folders)
     channels = None if wanted.color is None else 1 if wanted.color == "gray" else 3
     options = msgspec.structs.replace(options or AdoptOptions(), maps=plan.trust.maps)
     if task in ("translation", "generation") and options.color is None:

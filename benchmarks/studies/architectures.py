@@ -139,7 +139,7 @@ def export_one(name: str, out: Path, root: Path | None, scale: float) -> None:
     failed.unlink(missing_ok=True)
     with support.watched() as steps:
         try:
-            export_recipe(recipe, bundle, data_root=root, work_dir=out / f"{name}.work", steps=steps)
+            export_recipe(recipe, bundle, data_root=root, steps=steps)
         except GateError as error:
             support.save(failed, Failure(key_of(recipe), str(error)))
             raise

@@ -64,6 +64,7 @@ class Check(msgspec.Struct, frozen=True):
     threads: int
     invoke_ms: float | None
     passed: bool
+    failed: str | None = None
 
 
 class Split(msgspec.Struct, frozen=True):
@@ -210,6 +211,11 @@ def section(record: Record) -> str:
         f"- `{v.id}` passed with {len(v.kept_float)} layers in float: {', '.join(v.kept_float)}"
         for v in o.variants
         if v.kept_float and not v.refused
+    ]
+    reasons += [
+        f"- `{c.variant}` on {c.engine} does not run: {' '.join(c.failed.split())}"
+        for c in o.engines
+        if c.failed and c.threads == 1
     ]
     return text + ("\n" + "\n".join(reasons) + "\n" if reasons else "")
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -79,7 +80,13 @@ def for_studies(recipe: Recipe, root: Path | None) -> Recipe:
 
 
 def over_folds(
-    recipe: Recipe, count: int, root: Path | None, out: Path, outside: list[Picture], steps: Steps
+    recipe: Recipe,
+    count: int,
+    root: Path | None,
+    out: Path,
+    outside: list[Picture],
+    steps: Steps,
+    export: Callable[..., object] | None = None,
 ) -> FoldsStudy:
     """Train once per fold, and judge each on the fold that it did not see.
 
@@ -90,11 +97,14 @@ def over_folds(
         out: JSON that a call which was interrupted goes on from.
         outside: Foreign frames.
         steps: Who watches.
+        export: Trains and writes the bundle of a fold; None: `bedside.export.pipeline.export_recipe`.
     """
-    from bedside.export.pipeline import export_recipe
-
     if count < 2:
         raise UsageError(f"{count} folds, at least 2 are needed", where="--folds")
+    if export is None:
+        from bedside.export.pipeline import export_recipe
+
+        export = export_recipe
     # Only what is judged here is converted; the float file is what int8 is gated against.
     wanted = msgspec.structs.replace(
         recipe.quantization, variants=("tflite-fp32", "tflite-int8"), ship=("tflite-int8",), default=None
@@ -107,7 +117,7 @@ def over_folds(
         fold = Fold(index, count)
         with tempfile.TemporaryDirectory(prefix="bedside-") as folder:
             path = Path(folder) / "fold.bedside"
-            export_recipe(recipe, path, data_root=root, fold=fold, steps=steps)
+            export(recipe, path, data_root=root, fold=fold, steps=steps)
             data = load_data(recipe.data, seed=recipe.seed, root=root, fold=fold)
             with open_bundle(path) as bundle:
                 folds.append(judge(bundle, colon(data), outside, None, steps))

@@ -30,7 +30,7 @@ class Ranges(msgspec.Struct, frozen=True):
     Attributes:
         name: Where its frames are from.
         accuracy: Of the int8 file.
-        interval: 95 %, over groups.
+        interval: 95 % (Wilson).
         agreement: Of its decisions with Keras.
         difference: Mean absolute difference of its probabilities from those of Keras.
     """
@@ -48,7 +48,7 @@ class CalibrationStudy(msgspec.Struct, frozen=True):
     Attributes:
         task: Name.
         keras: Accuracy of the float model.
-        interval: 95 %, over groups.
+        interval: 95 % (Wilson).
         tested: Frames.
         frames: Of each calibration set.
         generator: Which DCGAN drew.

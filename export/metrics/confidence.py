@@ -69,6 +69,9 @@ def heated(probabilities: Probabilities, temperature: float) -> Probabilities:
 def fit_temperature(probabilities: Probabilities, truth: Labels) -> float:
     """The temperature with the smallest negative log-likelihood (Guo et al., ICML 2017, section 4.2).
 
+    It is 1 where the best one is no better than chance allows (likelihood-ratio test at 5 %: Wilks 1938): a model
+    that is calibrated already would only be made worse by a temperature that follows the noise of a small split.
+
     Args:
         probabilities: `(N, K)` on the calibration split.
         truth: `(N,)`.
@@ -82,7 +85,8 @@ def fit_temperature(probabilities: Probabilities, truth: Labels) -> float:
         return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, truth]).mean())
 
     found = optimize.minimize_scalar(loss, bounds=(math.log(_COLDEST), math.log(_HOTTEST)), method="bounded")
-    return float(math.exp(found.x))
+    gain = 2.0 * len(truth) * (loss(0.0) - float(found.fun))
+    return float(math.exp(found.x)) if gain > stats.chi2.ppf(0.95, 1) else 1.0
 
 
 def fit_conformal(probabilities: Probabilities, truth: Labels, coverage: float) -> Conformal | None:

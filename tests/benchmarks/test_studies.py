@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,7 @@ def test_the_table_of_architectures(study: Any) -> None:
     assert rows["tflite-int16x8"].endswith("| - | - | - | - | - | - |")
     assert "3 epochs in 1.5 minutes" in page
     assert "- `onnx-int8` refused: accuracy 60.0 % of 95.0 % is below | the gate" in page
+    assert "- `tflite-int8` on openvino 2026.4 does not run: refuses it" in page
     assert "- `tflite-int8` passed with 2 layers in float: head, neck" in page
     # Every row of a table has as many cells as its header.
     for block in page.split("\n\n"):
@@ -295,3 +297,45 @@ def test_gains_are_differences_seed_by_seed(study: Any) -> None:
     assert better.gain_interval == pytest.approx((0.1, 0.1))
     assert better.interval[1] - better.interval[0] > 0.2
     assert samples.student([0.5]) == (0.5, (0.5, 0.5))
+
+
+def test_folds_go_on_where_they_were(study: Any, guarded_bundle: Path, tmp_path: Path) -> None:
+    """Each fold is judged on its own frames, and a finished one is not trained again."""
+    from bedside.export.data.folds import Fold
+    from bedside.export.data.recipe import SyntheticData
+    from bedside.export.recipe import Recipe
+    from bedside.export.steps import Silent
+
+    data = SyntheticData(content="frames", scene="endoscopy", samples=12, width=64, height=64)
+    recipe, out = Recipe(name="tiny", data=data), tmp_path / "x.json"
+    folds, sets = study("foreign_frames"), study("foreign_sets")
+    outside = [p for p in sets.foreign(None) if p.part == "colour bars"]
+    trained: list[Fold] = []
+
+    def export(made: Recipe, path: Path, *, fold: Fold, **_: Any) -> None:
+        assert made.quantization.variants == ("tflite-fp32", "tflite-int8")
+        trained.append(fold)
+        shutil.copy(guarded_bundle, path)
+
+    def judged() -> Any:
+        return folds.over_folds(recipe, 3, None, out, outside, Silent(), export)
+
+    found = judged()
+    assert trained == [Fold(i, 3) for i in range(3)]
+    assert sum(f.frames for f in found.folds) == 12
+    mean, low, high, least = found.means["no signal"]
+    values = [f.scored[0].auroc for f in found.folds]
+    assert (mean, least) == (pytest.approx(np.mean(values)), min(values))
+    assert 0 <= low <= mean <= high <= 1
+
+    # A call that was killed after the first fold.
+    folds.support.save(out, msgspec.structs.replace(found, folds=found.folds[:1]))
+    trained.clear()
+    again = judged()
+    assert trained == [Fold(1, 3), Fold(2, 3)]
+    assert [f.scored for f in again.folds] == [f.scored for f in found.folds]
+    # Another recipe has nothing in common with it.
+    recipe = msgspec.structs.replace(recipe, seed=2)
+    trained.clear()
+    judged()
+    assert len(trained) == 3

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from bedside.devices.cli.main import main
+from bedside.export import pipeline
 from bedside.export.backend import keras
+from bedside.export.data.recipe import SyntheticData
 from bedside.export.data.types import DataSet
-from bedside.export.pipeline import Plan, export_model
-from bedside.export.recipe import GuardRecipe, QuantizationRecipe, TrustRecipe
+from bedside.export.pipeline import Plan, export_model, export_recipe
+from bedside.export.recipe import GuardRecipe, QuantizationRecipe, Recipe, TrustRecipe
 from bedside.runtime.bundle.decode import ReconstructionDecode
 from bedside.runtime.bundle.reader import open_bundle
 from bedside.runtime.errors import RecipeError
@@ -149,6 +151,20 @@ def refused(frames: DataSet, folder: Path, guard: GuardRecipe) -> str:
         export_model(classifier(frames), frames, folder / "never.bedside", plan)
     assert not (folder / "never.bedside").exists()
     return str(caught.value)
+
+
+def test_a_guard_that_is_not_there_costs_no_training(
+    autoencoder: Path, frames: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "adopt", lambda *a, **k: pytest.fail("the model was looked at"))
+    monkeypatch.setattr(pipeline, "load_data", lambda *a, **k: pytest.fail("data was read"))
+    guard = GuardRecipe(bundle="none.bedside")
+    plan = Plan(name="ramps", guard=guard, folders=(tmp_path, autoencoder.parent))
+    with pytest.raises(RecipeError, match="no such bundle: none"):
+        export_model(None, frames, tmp_path / "x.bedside", plan)
+    recipe = Recipe(name="ramps", data=SyntheticData(), guard=guard)
+    with pytest.raises(RecipeError, match="no such bundle: none"):
+        export_recipe(recipe, tmp_path / "x.bedside")
 
 
 def test_what_is_no_guard(guarded: Any, autoencoder: Path, frames: DataSet) -> None:

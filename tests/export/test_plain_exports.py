@@ -46,6 +46,11 @@ QUICK = ("binary cnn", "flat autoencoder", "grid detector")
 GATE = GateRecipe(relative=0.9, worst_class=0.0, min_agreement=0.5, rescue=False)
 
 
+#: TensorFlow's converter folds the mean of `resnet50.preprocess_input` into the input's codes, so that the file no
+#: longer reads pixels as the camera has them: refused rather than guessed.
+REFUSED = {"deeplab": "could not be converted: reads a pixel p as"}
+
+
 def _plain() -> Any:
     """The models of `tests/export/adopt`: tests are no package."""
     path = Path(__file__).parent / "adopt" / "plain_models.py"
@@ -150,8 +155,9 @@ def taught(name: str, model: Any, make_data: Callable[..., DataSet]) -> DataSet:
         case "reconstruction":
             low, high = adopted.decode.low, adopted.decode.high
             picture = (x / 255.0 * (high - low) + low).astype(np.float32)
-            coded = len(model.outputs or ()) > 1
-            flat = picture if coded or not model.outputs else picture.reshape(COUNT, *model.output_shape[1:])
+            outputs = getattr(model, "outputs", None) or ()  # a subclass has none
+            coded = len(outputs) > 1
+            flat = picture if coded or not outputs else picture.reshape(COUNT, *model.output_shape[1:])
             model.compile(keras.optimizers.Adam(5e-3), ["mse", None] if coded else "mse")
             model.fit(fed, [flat, None] if coded else flat, batch_size=8, epochs=15, verbose=0)
             return make_data((), x)
@@ -204,7 +210,10 @@ def test_plain_form_to_answers(name: str, make_data: Callable[..., DataSet], tmp
     for variant in ("tflite-fp32", "onnx-fp32"):
         assert verdicts[variant].shipped, verdicts[variant].refused
         assert verdicts[variant].measured.agreement >= 0.99
-    assert verdicts["tflite-int8"].measured is not None, verdicts["tflite-int8"].refused
+    if name in REFUSED:
+        assert REFUSED[name] in (verdicts["tflite-int8"].refused or "")
+    else:
+        assert verdicts["tflite-int8"].measured is not None, verdicts["tflite-int8"].refused
     assert verdicts["tflite-int8"].shipped is (verdicts["tflite-int8"].refused is None)
     with open_bundle(result.path) as bundle:
         bundle.verify_all()

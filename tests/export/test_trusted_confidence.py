@@ -91,7 +91,9 @@ def check(result: ExportResult, data: DataSet, within: tuple[float, float]) -> N
     confidence = result.outcome.confidence
     assert confidence is not None
     assert confidence.wanted == 0.9
-    assert result.outcome.reference.value < 0.9, "a set of one would do"
+    # A set holds at least the best class: where that alone is right nearly as often as the sets should be, they
+    # hold the truth more often than was asked for.
+    assert result.outcome.reference.value < 0.8
     coverage, error = on_the_device(result, data)
     assert within[0] <= coverage <= within[1]
     assert coverage == pytest.approx(confidence.coverage, abs=2 / len(data.holdout.items))
@@ -103,7 +105,7 @@ def check(result: ExportResult, data: DataSet, within: tuple[float, float]) -> N
 def test_ten_textures_with_five_thousand_of_each(tmp_path: Path) -> None:
     recipe = SyntheticData(content="classes-hard", samples=1300, width=32, height=32)
     found = find_synthetic(recipe, seed=3)
-    data = dealt(found.items, found.labels, (2500, 400, 5000, 5000))
+    data = dealt(found.items, found.labels, (500, 400, 5000, 5000))
     channels = data.train.items[0].load()[0].shape[2]
     model = classifier(32, channels, len(found.labels), data, 12)
     result = export_model(model, data, tmp_path / "x.bedside", PLAN)
@@ -124,7 +126,7 @@ def larynx_patches(root: Path, side: int, most: int) -> list[Item]:
     rng, items = np.random.default_rng(5), []
     each = -(-most // len(pairs))
     for image, mask in pairs:
-        pixels = cv2.imread(str(image), cv2.IMREAD_COLOR)
+        pixels = cv2.cvtColor(cv2.imread(str(image), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         classes = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
         for k in range(each):
             top, left = (int(rng.integers(0, n - side)) for n in classes.shape)
@@ -132,7 +134,7 @@ def larynx_patches(root: Path, side: int, most: int) -> list[Item]:
             label = int(classes[top + side // 2, left + side // 2])
             key = f"{image.parent.name}/{image.stem}/{k}"
             items.append(
-                Item(key, label, key, lambda patch=patch: (patch, "bgr"), f"{len(items):064x}")  # type: ignore[misc]
+                Item(key, label, key, lambda patch=patch: (patch, "rgb"), f"{len(items):064x}")  # type: ignore[misc]
             )
     return items
 
@@ -141,7 +143,7 @@ def larynx_patches(root: Path, side: int, most: int) -> list[Item]:
 def test_tissue_of_the_larynx(data_root: Path, tmp_path: Path) -> None:
     items = larynx_patches(data_root, 24, 6000)
     labels = tuple(f"class {k}" for k in range(max(i.label for i in items) + 1))
-    data = dealt(items, labels, (2000, 200, 1500, 2000))
-    model = classifier(24, 3, len(labels), data, 12)
+    data = dealt(items, labels, (500, 200, 1500, 2000))
+    model = classifier(24, 3, len(labels), data, 60)
     result = export_model(model, data, tmp_path / "x.bedside", PLAN)
     check(result, data, coverage_interval(1500, 2000, 0.9))
