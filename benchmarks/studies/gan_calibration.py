@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from gan_frames import USUAL, Drawer, Frames, Task
+from gan_frames import Drawer, Frames, Task
 
 from bedside.export.steps import Steps
 from bedside.runtime.bundle.manifest import InputSpec
@@ -121,7 +121,7 @@ def _classifier(task: Task, progress: Any) -> Any:
     shape = {"width": SIDE, "height": SIDE, "channels": 1, "classes": len(task.labels)}
     model = mobilenet(**shape, width_multiplier=0.35, seed=1)
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
-    rng, vary = np.random.default_rng(0), Augmenter(USUAL)
+    rng, vary = np.random.default_rng(0), Augmenter(task.augment)
     for step in range(_STEPS):
         chosen = rng.integers(0, len(task.x), 24)
         batch = np.stack([vary(frame, rng)[0] for frame in task.x[chosen]])
@@ -135,7 +135,7 @@ def _drawn(task: Task, gan: Path | None, steps: int, watch: Steps) -> tuple[str,
     if gan is None:
         drawer = Drawer(SIDE, 1)
         with watch.step("train a DCGAN"):
-            drawer.train(task.x, steps)
+            drawer.train(task.x, steps, mirror=task.augment.flip_horizontal)
         return f"trained here for {steps} steps on {len(task.x)} frames", drawer.draw(_FRAMES)
     with open_bundle(gan) as bundle:
         loaded = open_session(bundle)

@@ -26,6 +26,8 @@ Labels = npt.NDArray[np.int64]
 USUAL = AugmentRecipe(
     flip_horizontal=0.5, rotate=10, scale=0.1, shift=0.1, brightness=0.1, contrast=0.2, noise=4.0
 )
+#: The same for classes that are angles.
+UPRIGHT = AugmentRecipe(scale=0.1, shift=0.1, brightness=0.1, contrast=0.2, noise=4.0)
 _LATENT, _BASE, _BATCH = 100, 16, 16
 
 
@@ -40,6 +42,7 @@ class Task(msgspec.Struct, frozen=True):
         test_x: Of other groups.
         test_y: Of those.
         test_groups: Of those.
+        augment: What leaves the class of a frame as it is.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Task(msgspec.Struct, frozen=True):
     test_x: Frames
     test_y: Labels
     test_groups: tuple[str, ...]
+    augment: AugmentRecipe = USUAL
 
 
 def read_task(name: str, root: Path | None, side: int, steps: Steps) -> Task:
@@ -83,6 +87,7 @@ def read_task(name: str, root: Path | None, side: int, steps: Steps) -> Task:
         y=np.array([order[k] for k in y[train]]),
         test_x=test_x[test],
         test_y=np.array([order[k] for k in test_y[test]]),
+        augment=UPRIGHT if name == "textures" else USUAL,
         test_groups=tuple(g for g, is_kept in zip(groups, test, strict=True) if is_kept),
     )
 
@@ -112,8 +117,8 @@ class Drawer:
         self._first = [[v.numpy() for v in variables(m)] for m in self._pair.models.values()]
         self._seed = seed
 
-    def train(self, real: Frames, steps: int) -> None:
-        """From the first weights on, on these frames alone, mirrored at random as the classifier's may be."""
+    def train(self, real: Frames, steps: int, *, mirror: float) -> None:
+        """From the first weights on, on these frames alone, mirrored with this probability."""
         from bedside.export.training.gan import scaled
 
         for model, values in zip(self._pair.models.values(), self._first, strict=True):
@@ -122,7 +127,7 @@ class Drawer:
         rng = np.random.default_rng(self._seed)
         for _ in range(steps):
             x = real[rng.integers(0, len(real), _BATCH)]
-            x = np.where(rng.random((_BATCH, 1, 1, 1)) < 0.5, x[:, :, ::-1], x)
+            x = np.where(rng.random((_BATCH, 1, 1, 1)) < mirror, x[:, :, ::-1], x)
             drawn = self._generator(_latents(rng, _BATCH), training=True).numpy()
             y = np.concatenate([np.ones((_BATCH, 1)), np.zeros((_BATCH, 1))]).astype(np.float32)
             self._pair.judge(np.concatenate([scaled(x), drawn]), y)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from gan_frames import USUAL, Drawer, Frames, Labels, Task, variables
+from gan_frames import Drawer, Frames, Labels, Task, variables
 
 from bedside.export.steps import Steps
 from bedside.export.training.augment_recipe import AugmentRecipe
@@ -74,16 +74,16 @@ def more_samples(task: Task, real: int, seeds: int, steps: int, watch: Steps) ->
             x, y = task.x[chosen], task.y[chosen]
             drawer, parts = Drawer(SIDE, seed), []
             for label in range(len(task.labels)):
-                drawer.train(x[y == label], steps)
+                drawer.train(x[y == label], steps, mirror=task.augment.flip_horizontal)
                 parts.append(drawer.draw(_TIMES * real))
             more = np.concatenate([x, *parts])
             of = np.concatenate([y, np.repeat(np.arange(len(task.labels)), _TIMES * real)])
             classifier = Classifier(len(task.labels), seed)
             for name, (a, b), augment in (
                 ("real", (x, y), None),
-                ("real, augmented", (x, y), USUAL),
+                ("real, augmented", (x, y), task.augment),
                 ("real and drawn", (more, of), None),
-                ("real and drawn, augmented", (more, of), USUAL),
+                ("real and drawn, augmented", (more, of), task.augment),
             ):
                 # Half of every batch is real: drawn frames outnumber them.
                 classifier.train(a, b, augment, real=len(x))

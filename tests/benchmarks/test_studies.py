@@ -299,6 +299,7 @@ def test_gains_are_differences_seed_by_seed(study: Any) -> None:
     assert samples.student([0.5]) == (0.5, (0.5, 0.5))
 
 
+@pytest.mark.slow
 def test_folds_go_on_where_they_were(study: Any, guarded_bundle: Path, tmp_path: Path) -> None:
     """Each fold is judged on its own frames, and a finished one is not trained again."""
     from bedside.export.data.folds import Fold

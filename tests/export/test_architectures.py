@@ -50,13 +50,13 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "dense-autoencoder": (model("dense-autoencoder", 16, code=16), FRAMES, {"epochs": 20}),
     "dcgan": (model("dcgan", 28, latent=16, base=4), FRAMES, {"epochs": 2, "learning_rate": 2e-3}),
     "pix2pix": (model("pix2pix", 32, base=4, depth=2), PAIRS, {"epochs": 6}),
-    "unet": (model("unet", 32, 3, base=4, depth=2), MASKS, {"epochs": 8}),
-    "deeplab": (model("deeplab", 64, 3, width_multiplier=0.35, filters=8), MASKS, {"epochs": 8}),
-    "light-segmenter": (model("light-segmenter", 64, 3, width_multiplier=0.25), MASKS, {"epochs": 8}),
+    "unet": (model("unet", 32, 3, base=4, depth=2), MASKS, {"epochs": 40}),
+    "deeplab": (model("deeplab", 64, 3, width_multiplier=0.35, filters=8), MASKS, {"epochs": 40}),
+    "light-segmenter": (model("light-segmenter", 64, 3, width_multiplier=0.25), MASKS, {"epochs": 40}),
     "anchor-free": (
         model("anchor-free", 64, 3, width_multiplier=0.25, filters=8, towers=1, strides=[8]),
         BOXES,
-        {"epochs": 12},
+        {"epochs": 40},
     ),
     "detr": (
         model(
@@ -64,10 +64,10 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
             encoder_layers=1, decoder_layers=1, hidden=16,
         ),
         BOXES,
-        {"epochs": 12},
+        {"epochs": 40},
     ),
 }  # fmt: skip
-QUICK = ("cnn", "dense-autoencoder", "unet")
+QUICK = ("cnn", "dense-autoencoder")
 
 
 def recipe_of(name: str) -> Recipe:

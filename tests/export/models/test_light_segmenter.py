@@ -65,6 +65,7 @@ def test_it_scales():
     assert narrow.count_params() < light_segmenter(width=32, height=32).count_params() / 2
 
 
+@pytest.mark.slow
 def test_it_learns_from_random_weights_and_int8_follows():
     # A bright disc on noise.
     rng = np.random.default_rng(3)
