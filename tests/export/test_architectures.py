@@ -68,8 +68,8 @@ RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     ),
 }  # fmt: skip
 QUICK = ("cnn", "dense-autoencoder")
-#: What does not beat an answer that ignores the frame after a moment on a few drawn frames, and so is refused, as it
-#: should be; or whose int8 file OpenVINO answers differently. The starter bundles show three of them on real data.
+#: What does not beat an answer that ignores the frame after a moment on a few drawn frames, and so is refused, as
+#: it should be; or whose int8 file OpenVINO answers differently. The starter bundles show two of them on real data.
 UNPROVEN = ("dcgan", "pix2pix", "unet", "deeplab", "light-segmenter", "anchor-free", "detr")
 
 
