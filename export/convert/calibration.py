@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.data.types import Item, Progress, Split, to_arrays
+from bedside.export.data.reading import read_pixels
+from bedside.export.data.types import Item, Progress, Split
 from bedside.runtime.bundle.manifest import InputSpec
 from bedside.runtime.preprocess import Preprocessor
 
@@ -70,7 +71,7 @@ def calibrate(
     subset = Split(
         name="train", items=tuple(items), sha256=train.sha256, groups=len({i.group for i in items})
     )
-    frames, _ = to_arrays(subset, Preprocessor(spec), spec, progress)
+    frames = read_pixels(subset, Preprocessor(spec), spec, progress)
     note = ""
     if len(items) < ENOUGH:
         note = f"int8 calibration saw {len(items)} training frames; {ENOUGH} or more are recommended"

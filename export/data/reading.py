@@ -121,6 +121,14 @@ def read_examples(
     return Examples(x, y, tuple(targets), tuple(fits))
 
 
+def read_pixels(
+    split: Split, preprocessor: Preprocessor, spec: InputSpec, progress: Progress | None = None
+) -> npt.NDArray[np.uint8]:
+    """The frames alone, `(N, H, W, C) uint8`: targets are not read; see `read_examples`."""
+    frames = tuple(msgspec.structs.replace(item, target=None) for item in split.items)
+    return read_examples(msgspec.structs.replace(split, items=frames), preprocessor, spec, progress).x
+
+
 def read_targets(
     split: Split, preprocessor: Preprocessor, spec: InputSpec, progress: Progress | None = None
 ) -> tuple[Target, ...]:

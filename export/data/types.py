@@ -9,10 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.runtime.bundle.manifest import DataSource, InputSpec
-from bedside.runtime.errors import BedsideError, RecipeError
+from bedside.runtime.bundle.manifest import DataSource
 from bedside.runtime.frame import Color, Pixels
-from bedside.runtime.preprocess import Preprocessor
 
 SplitName = Literal["train", "validation", "calibration", "holdout"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "calibration", "holdout")
@@ -164,45 +162,3 @@ class DataSet(msgspec.Struct, frozen=True):
         """Train, validation, calibration where there is one, holdout."""
         every = (self.train, self.validation, self.calibration, self.holdout)
         return tuple(split for split in every if split.items or split.name != "calibration")
-
-
-def to_arrays(
-    split: Split, preprocessor: Preprocessor, spec: InputSpec, progress: Progress | None = None
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read every item and run it through the device's own preprocessing.
-
-    Args:
-        split: What to read.
-        preprocessor: Of `spec`.
-        spec: Must ask for `uint8` pixels in `nhwc` layout, which is what bedside exports.
-        progress: Called after every item.
-
-    Returns:
-        Pixels `(N, H, W, C) uint8` and labels `(N,) int64`, in the order of the items.
-
-    Raises:
-        RecipeError: Items cannot be read or preprocessed: the first few are named, and how many there are.
-    """
-    if spec.dtype != "uint8" or spec.layout != "nhwc":
-        raise RecipeError(
-            f"data sets become uint8 nhwc arrays; this input is {spec.dtype} {spec.layout}", where="input"
-        )
-    x = np.empty((len(split.items), *spec.shape[1:]), np.uint8)
-    y = np.array([item.label for item in split.items], np.int64)
-    bad: list[str] = []
-    for index, item in enumerate(split.items):
-        try:
-            pixels, color = item.load()
-            preprocessor(pixels, color, x[index : index + 1])
-        except BedsideError as error:
-            bad.append(error.what if item.key in error.what else f"{item.key}: {error.what}")
-        if progress is not None:
-            progress(index + 1, len(split.items))
-    if bad:
-        raise RecipeError(
-            f"{len(bad)} of {len(split.items)} items of the {split.name} split cannot be read: "
-            f"{'; '.join(bad[:3])}",
-            where="data",
-            hint="repair or remove them; nothing is skipped silently",
-        )
-    return x, y

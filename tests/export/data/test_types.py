@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from bedside.export.data.reading import read_examples, read_pixels
 from bedside.export.data.splitting import make_split
 from bedside.export.data.types import Item
-from bedside.export.data.types import to_arrays as read
 from bedside.runtime.bundle.manifest import InputSpec
 from bedside.runtime.errors import FrameError, RecipeError
 from bedside.runtime.preprocess import Preprocessor
@@ -25,12 +25,14 @@ def test_arrays_are_what_the_preprocessor_writes():
     values = (10, 200, 90)
     items = [item(f"k{v}", i, lambda v=v: (frame(v), "bgr")) for i, v in enumerate(values)]
     calls = []
-    x, y = read(
+    found = read_examples(
         make_split("train", items),
         Preprocessor(SPEC),
         SPEC,
         progress=lambda done, total: calls.append((done, total)),
     )
+    x, y = found.x, found.y
+    assert np.array_equal(read_pixels(make_split("train", items), Preprocessor(SPEC), SPEC), x)
     assert (x.shape, x.dtype, y.dtype) == ((3, 6, 8, 3), np.uint8, np.int64)
     assert y.tolist() == [0, 1, 2]
     assert calls == [(1, 3), (2, 3), (3, 3)]
@@ -54,7 +56,7 @@ def test_items_that_cannot_be_read_are_counted_and_named():
     ]
     items += [item(f"more{n}", 1, broken) for n in range(4)]
     with pytest.raises(RecipeError) as caught:
-        read(make_split("holdout", items), Preprocessor(SPEC), SPEC)
+        read_examples(make_split("holdout", items), Preprocessor(SPEC), SPEC)
     what = caught.value.what
     assert what.startswith("6 of 7 items of the holdout split cannot be read: ")
     assert "a/b.png: is not an image" in what
@@ -65,7 +67,7 @@ def test_items_that_cannot_be_read_are_counted_and_named():
 def test_only_pixels_can_be_asked_for():
     for spec in (InputSpec(width=8, height=8, dtype="float32"), InputSpec(width=8, height=8, layout="nchw")):
         with pytest.raises(RecipeError, match="uint8 nhwc"):
-            read(make_split("train", []), Preprocessor(SPEC), spec)
+            read_examples(make_split("train", []), Preprocessor(SPEC), spec)
 
 
 def test_the_digest_of_a_split_covers_key_label_and_content():
