@@ -123,14 +123,7 @@ def train_adversaries(
     settings = recipe.training
     shown = logged(shown, folder, wanted=settings.tensorboard)
     keeper = Keeper(
-        pair.models,
-        pair.generator,
-        CheckpointFolder(folder),
-        shown,
-        settings.epochs,
-        settings.patience,
-        seconds_now,
-        metric,
+        pair.models, pair.generator, CheckpointFolder(folder), shown, settings, seconds_now, metric
     )
     resumed = keeper.resume()
     shown.begin(settings.epochs, steps, resumed or 0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bedside.export.backend import keras
 from bedside.export.data.reading import Examples
 from bedside.export.data.types import Target
+from bedside.export.recipe import Recipe
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.objectives import Objective, Targets
 from bedside.runtime.errors import RecipeError
@@ -86,6 +87,31 @@ def class_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.floa
     if counts.max() <= 1.5 * counts.min():
         return None
     return (len(y) / (classes * counts)).astype(np.float32)
+
+
+def training_batches(
+    recipe: Recipe, examples: Examples, objective: Objective, labels: tuple[str, ...]
+) -> TrainingBatches:
+    """The batches that a recipe trains on.
+
+    Args:
+        recipe: `[training]` and `seed` count.
+        examples: Of the training split.
+        objective: Encodes targets.
+        labels: For `screen_labels`.
+
+    Raises:
+        RecipeError: `screen_labels` names what is no class.
+    """
+    settings = recipe.training
+    return TrainingBatches(
+        examples,
+        objective,
+        batch=settings.batch,
+        augmenter=Augmenter(settings.augment),
+        screen=screen_classes(settings.augment.screen_labels, labels),
+        seed=recipe.seed,
+    )
 
 
 def screen_classes(named: tuple[str, ...] | None, labels: tuple[str, ...]) -> list[bool] | None:

@@ -21,8 +21,7 @@ from bedside.export.backend import keras
 from bedside.export.data.reading import Examples
 from bedside.export.recipe import Recipe
 from bedside.export.training import hints
-from bedside.export.training.augment import Augmenter
-from bedside.export.training.batches import TrainingBatches, screen_classes
+from bedside.export.training.batches import TrainingBatches, training_batches
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import check_examples, memory_errors, training_key
 from bedside.export.training.keeper import Keeper, put_averages, put_back
@@ -127,14 +126,7 @@ def train_distributed(
         SinkError: The state cannot be written or read, or workers would go on from different epochs.
     """
     settings, replicas = recipe.training, int(strategy.num_replicas_in_sync)
-    batches = TrainingBatches(
-        train_set,
-        objective,
-        batch=settings.batch,
-        augmenter=Augmenter(settings.augment),
-        screen=screen_classes(settings.augment.screen_labels, labels),
-        seed=recipe.seed,
-    )
+    batches = training_batches(recipe, train_set, objective, labels)
     with strategy.scope():
         network = build()
         check_examples(network, train_set, validation)
@@ -147,16 +139,7 @@ def train_distributed(
     work_dir = worker_folder(work_dir, settings.strategy)
     folder = CheckpointFolder(work_dir / training_key(network, train_set, validation, recipe)[:16])
     shown = logged(shown, folder.folder, wanted=settings.tensorboard)
-    keeper = Keeper(
-        {"learner": learner},
-        network,
-        folder,
-        shown,
-        settings.epochs,
-        settings.patience,
-        seconds_now,
-        objective.metric,
-    )
+    keeper = Keeper({"learner": learner}, network, folder, shown, settings, seconds_now, objective.metric)
     resumed = keeper.resume()
     loop.check_together(resumed or 0, folder.folder)
     shown.begin(settings.epochs, len(batches), resumed or 0)

@@ -10,6 +10,7 @@ import msgspec
 import numpy.typing as npt
 
 from bedside.export.backend import keras
+from bedside.export.recipe import TrainingRecipe
 from bedside.export.training.batches import TrainingBatches
 from bedside.export.training.checkpoint import CheckpointFolder, Models, State
 from bedside.export.training.progress import EpochReport, TrainingProgress
@@ -24,8 +25,7 @@ class Keeper:
         network: Gets the best weights at the end.
         folder: Of the checkpoints.
         progress: Told of every batch and epoch.
-        epochs: At most that many.
-        patience: Epochs without a better validation loss; 0: never early.
+        settings: `[training]`: epochs and patience count.
         now: Monotonic time in seconds.
         metric: Name of the score; empty where there is none.
     """
@@ -36,15 +36,15 @@ class Keeper:
         network: Any,
         folder: CheckpointFolder,
         progress: TrainingProgress,
-        epochs: int,
-        patience: int,
+        settings: TrainingRecipe,
         now: Callable[[], float],
         metric: str = "",
     ) -> None:
         self._models, self._network, self._metric = models, network, metric
         self.state: State | None = None
         self.progress = progress
-        self._folder, self._epochs, self._patience, self._now = folder, epochs, patience, now
+        self._folder, self._now = folder, now
+        self._epochs, self._patience = settings.epochs, settings.patience
         self._best: list[Any] = []
         self._began = now()
 

@@ -19,8 +19,7 @@ from bedside.export.models.recipe import Dcgan, Detr, Pix2Pix, task_of
 from bedside.export.recipe import Recipe
 from bedside.export.steps import Steps
 from bedside.export.training import hints
-from bedside.export.training.augment import Augmenter
-from bedside.export.training.batches import TrainingBatches, class_weights, screen_classes
+from bedside.export.training.batches import TrainingBatches, class_weights, training_batches
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import check_classes, check_examples, memory_errors, training_key
 from bedside.export.training.distributed import open_strategy, train_distributed
@@ -168,28 +167,12 @@ def fit(
     settings = recipe.training
     check_examples(network, train_set, validation)
     learner = Learner(network, objective)
-    batches = TrainingBatches(
-        train_set,
-        objective,
-        batch=settings.batch,
-        augmenter=Augmenter(settings.augment),
-        screen=screen_classes(settings.augment.screen_labels, labels),
-        seed=recipe.seed,
-    )
+    batches = training_batches(recipe, train_set, objective, labels)
     learner.compile(optimizer=optimizer(settings, len(batches)), jit_compile=False)
     folder = CheckpointFolder(work_dir / training_key(network, train_set, validation, recipe)[:16])
     learner.build((None, *network.input_shape[1:]))
     shown = logged(steps.training, folder.folder, wanted=settings.tensorboard)
-    keeper = Keeper(
-        {"learner": learner},
-        network,
-        folder,
-        shown,
-        settings.epochs,
-        settings.patience,
-        seconds_now,
-        objective.metric,
-    )
+    keeper = Keeper({"learner": learner}, network, folder, shown, settings, seconds_now, objective.metric)
     resumed = keeper.resume()
     if not keeper.over:
         shown.begin(settings.epochs, len(batches), resumed or 0)
