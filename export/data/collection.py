@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from bedside.export.data.dicom_folders import frame_counts, frame_items
+from bedside.export.data.dicom_folders import frame_counts, read_frame
 from bedside.export.data.drawn import SOURCE, drawn_items
 from bedside.export.data.files import (
     digests,
     existing_folder,
+    frame_items,
     group_of,
     image_loader,
     is_dicom_object,
@@ -74,7 +75,9 @@ def find_collection(
         group = group_of(entry.group, match.key, checksum)
         if match.path in frames:
             count = range(frames[match.path])
-            items += frame_items(match.path, match.key, label, group, checksum, count, entry.split)
+            items += frame_items(
+                read_frame, match.path, match.key, label, group, checksum, count, entry.split, digits=5
+            )
         else:
             items.append(Item(match.key, label, group, image_loader(match.path), checksum, entry.split))
     return Found(

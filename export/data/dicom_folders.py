@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from bedside.export.data.class_folders import find_classes
-from bedside.export.data.files import digests, existing_folder, is_dicom_object
+from bedside.export.data.files import digests, existing_folder, frame_items, is_dicom_object
 from bedside.export.data.recipe import DicomFoldersData
-from bedside.export.data.types import Found, Item, Progress, SplitName
+from bedside.export.data.types import Found, Item, Progress
 from bedside.runtime.dicom import open_dicom
 from bedside.runtime.errors import BedsideError, RecipeError
 from bedside.runtime.frame import Color, Pixels
@@ -39,7 +38,15 @@ def find_dicom_folders(
             without_patient += patient is None
             group = patient or checksum
         items += frame_items(
-            file.path, file.key, file.label, group, checksum, range(0, count, recipe.every), file.split
+            read_frame,
+            file.path,
+            file.key,
+            file.label,
+            group,
+            checksum,
+            range(0, count, recipe.every),
+            file.split,
+            digits=5,
         )
     if recipe.group == "object":
         how = "groups: one DICOM object"
@@ -78,29 +85,6 @@ def frame_counts(paths: Sequence[Path]) -> list[int]:
     return counts
 
 
-def frame_items(
-    path: Path,
-    key: str,
-    label: int,
-    group: str,
-    checksum: str,
-    frames: Sequence[int],
-    split: SplitName | None,
-) -> list[Item]:
-    """Items of one object. The content digest is that of file digest and frame number."""
-    return [
-        Item(
-            key=f"{key}#{index:05d}",
-            label=label,
-            group=group,
-            load=partial(_frame, path, index),
-            sha256=hashlib.sha256(f"{checksum}#{index}".encode()).hexdigest(),
-            split=split,
-        )
-        for index in frames
-    ]
-
-
 def patient_of(path: Path) -> str | None:
     """A pseudonym of the patient, the same for the same PatientID (0010,0020); None where there is none.
 
@@ -119,6 +103,7 @@ def patient_of(path: Path) -> str | None:
     return f"patient:{hashlib.sha256(patient.encode()).hexdigest()[:16]}" if patient else None
 
 
-def _frame(path: Path, index: int) -> tuple[Pixels, Color]:
+def read_frame(path: Path, index: int) -> tuple[Pixels, Color]:
+    """One frame of an object; see `bedside.runtime.dicom`."""
     with open_dicom(path) as frames:
         return frames.frame(index), frames.info.color

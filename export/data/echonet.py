@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bedside.export.data.files import digests, existing_folder
+from bedside.export.data.files import digests, existing_folder, frame_items
 from bedside.export.data.recipe import EchoNetData
 from bedside.export.data.splitting import to_draw
 from bedside.export.data.types import Found, Item, MaskTarget, Progress, SplitName
-from bedside.export.data.videos import VideoReader, video_items
+from bedside.export.data.videos import VideoReader
 from bedside.runtime.errors import RecipeError
 
 LABELS = ("background", "left ventricle")
@@ -73,7 +73,7 @@ def find_echonet(recipe: EchoNetData, *, root: Path | None, progress: Progress |
         split = None if splits[name] == "train" and draw else splits[name]
         frames = tracings[name]
         for item, index in zip(
-            video_items(reader, path, path.name, 0, checksum, checksum, sorted(frames), split),
+            frame_items(reader.frame, path, path.name, 0, checksum, checksum, sorted(frames), split),
             sorted(frames),
             strict=True,
         ):

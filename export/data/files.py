@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from bedside.export.data.types import Loader, Progress
+from bedside.export.data.types import Item, Loader, Progress, SplitName
 from bedside.runtime.dicom import is_dicom
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.frame import Color, Pixels
@@ -209,3 +209,41 @@ def is_dicom_object(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR" or is_image(path):
         return False
     return path.suffix.lower() in DICOM_SUFFIXES or is_dicom(path)
+
+
+def frame_items(
+    read: Callable[[Path, int], tuple[Pixels, Color]],
+    path: Path,
+    key: str,
+    label: int,
+    group: str,
+    checksum: str,
+    frames: Sequence[int],
+    split: SplitName | None,
+    *,
+    digits: int = 6,
+) -> list[Item]:
+    """Items of a file with several frames. The content digest is that of file digest and frame number.
+
+    Args:
+        read: Reads the frame with this number.
+        path: Of the file.
+        key: Of the file.
+        label: Of all its frames.
+        group: Of all its frames.
+        checksum: Of the file.
+        frames: Their numbers.
+        split: The split they have to be in, None where it may be drawn.
+        digits: Of the frame number in the key; keys are part of the digest of a split.
+    """
+    return [
+        Item(
+            key=f"{key}#{index:0{digits}d}",
+            label=label,
+            group=group,
+            load=partial(read, path, index),
+            sha256=hashlib.sha256(f"{checksum}#{index}".encode()).hexdigest(),
+            split=split,
+        )
+        for index in frames
+    ]

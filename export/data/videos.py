@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bedside.export.data.class_folders import find_classes
-from bedside.export.data.files import digests, existing_folder, group_of, visible_files
+from bedside.export.data.files import digests, existing_folder, frame_items, group_of, visible_files
 from bedside.export.data.recipe import VideosData
 from bedside.export.data.splitting import to_draw
-from bedside.export.data.types import Found, Item, Progress, SplitName
+from bedside.export.data.types import Found, Item, Progress
 from bedside.runtime.errors import RecipeError
 from bedside.runtime.frame import Color, Pixels
 from bedside.runtime.opencv import quiet_opencv
@@ -114,7 +112,7 @@ def find_videos(recipe: VideosData, *, root: Path | None, progress: Progress | N
     for (path, key, below, label, split), checksum in zip(found, checksums, strict=True):
         group = group_of(recipe.group, below, checksum)
         numbers = range(0, reader.count(path), recipe.every)
-        items += video_items(reader, path, key, label, group, checksum, numbers, split)
+        items += frame_items(reader.frame, path, key, label, group, checksum, numbers, split)
     how = "a video" if recipe.group is None else f"the match of {recipe.group!r} in the path of a video"
     return Found(
         labels=labels,
@@ -124,30 +122,6 @@ def find_videos(recipe: VideosData, *, root: Path | None, progress: Progress | N
         sources=recipe.sources,
         notes=(f"groups: {how}", *notes),
     )
-
-
-def video_items(
-    reader: VideoReader,
-    path: Path,
-    key: str,
-    label: int,
-    group: str,
-    checksum: str,
-    frames: Sequence[int],
-    split: SplitName | None,
-) -> list[Item]:
-    """Items of one video. The content digest is that of file digest and frame number."""
-    return [
-        Item(
-            key=f"{key}#{index:06d}",
-            label=label,
-            group=group,
-            load=partial(reader.frame, path, index),
-            sha256=hashlib.sha256(f"{checksum}#{index}".encode()).hexdigest(),
-            split=split,
-        )
-        for index in frames
-    ]
 
 
 def is_video(path: Path) -> bool:
