@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -56,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     recipe.add_argument(
         "--folds", type=int, metavar="K", help="train and gate K times, each with another fold held out"
+    )
+    recipe.add_argument(
+        "--epochs", type=int, metavar="N", help="train that many epochs at most, whatever the recipe says"
     )
     recipe.add_argument(
         "--show-augmentation",
@@ -148,6 +152,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         ("data_root", "--data-root"),
         ("work", "--work"),
         ("folds", "--folds"),
+        ("epochs", "--epochs"),
         ("show_augmentation", "--show-augmentation"),
     ):
         if getattr(args, key) is not None:
@@ -157,12 +162,15 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult | FoldsResult | None:
-    from bedside.export.recipe_loading import load_recipe, recipe_root
+    from bedside.export.recipe_loading import load_recipe, recipe_root, with_epochs
 
-    recipe, digest = load_recipe(args.recipe)
+    asked, digest = load_recipe(args.recipe)
+    recipe = asked
     if args.gate is not None:
         gate = msgspec.structs.replace(recipe.gate, relative=args.gate, worst_class=args.gate)
         recipe = msgspec.structs.replace(recipe, gate=gate)
+    if args.epochs is not None:
+        recipe = with_epochs(recipe, args.epochs)
     if args.guard is not None:
         from bedside.export.recipe import GuardRecipe
 
@@ -183,7 +191,8 @@ def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult | FoldsResult
         weights=args.weights,
         work_dir=args.work,
         data_root=root,
-        recipe_sha256=digest,
+        # What was asked for on the command line is part of what the bundle was made by.
+        recipe_sha256=digest if recipe == asked else hashlib.sha256(msgspec.json.encode(recipe)).hexdigest(),
         golden_from_data=args.golden_from_data,
         steps=steps,
     )

@@ -7,11 +7,13 @@ import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from bedside.export.data.recipe_checks import check_data, labels_of, tasks_of
 from bedside.export.models.recipe import task_of
 from bedside.export.recipe import Recipe
 from bedside.runtime import strict_toml
-from bedside.runtime.errors import RecipeError
+from bedside.runtime.errors import RecipeError, UsageError
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -83,6 +85,7 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
             f"{', '.join(learnt)}",
             where=where,
         )
+    _check_unvalidated(recipe, task, where)
     quantization = recipe.quantization
     shipped, chosen = quantization.ship or (), quantization.default
     for key, ids in (("ship", shipped), ("variants", quantization.variants)):
@@ -102,6 +105,33 @@ def check_recipe(recipe: Recipe, *, where: str = "recipe") -> None:
             where=where,
             hint=", ".join(labels or ()),
         )
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe with a shorter or longer training.
+
+    Raises:
+        UsageError: Not 1 to 10,000.
+    """
+    if not 1 <= epochs <= 10_000:
+        raise UsageError(f"{epochs} epochs, 1 to 10000 are possible", where="--epochs")
+    training = recipe.training
+    training = msgspec.structs.replace(training, epochs=epochs, warm_up=min(training.warm_up, epochs // 4))
+    return msgspec.structs.replace(recipe, training=training)
+
+
+def _check_unvalidated(recipe: Recipe, task: str, where: str) -> None:
+    """What needs a validation split has to have one."""
+    if recipe.data.validation > 0:
+        return
+    needed = {
+        "training.patience": recipe.training.patience > 0,
+        "training.strategy": recipe.training.strategy != "none",
+        f"the task {task}": task in ("reconstruction", "generation", "translation"),
+        "a detector without detection.threshold": task == "detection" and recipe.detection.threshold is None,
+    }
+    for what in (name for name, needs in needed.items() if needs):
+        raise RecipeError(f"data.validation is 0, but {what} needs a validation split", where=where)
 
 
 def _read(path: str | Path) -> tuple[bytes, str]:

@@ -27,7 +27,8 @@ class Data(_Strict, frozen=True, kw_only=True):
 
     Attributes:
         holdout: Fraction of the groups of each class for the gate, where the data does not fix it.
-        validation: Fraction for early stopping, where the data does not fix it.
+        validation: Fraction for early stopping, where the data does not fix it; 0: none, and the last epoch's
+            weights are kept. For data whose few groups are all needed for training.
         calibration: Fraction for temperature and conformal sets, where the data does not fix it; 0: none.
         near_duplicates: What becomes of frames that look the same (`bedside.export.data.duplicates`): `join`
             makes one group of their groups, and refuses where the data fixes them in two splits; `error`
@@ -37,7 +38,7 @@ class Data(_Strict, frozen=True, kw_only=True):
     """
 
     holdout: _SplitFraction = 0.2
-    validation: _SplitFraction = 0.15
+    validation: Annotated[float, Meta(ge=0.0, lt=0.9)] = 0.15
     calibration: Annotated[float, Meta(ge=0.0, lt=0.9)] = 0.0
     near_duplicates: Literal["join", "error", "ignore"] = "join"
     near_duplicate_correlation: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.4

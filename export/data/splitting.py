@@ -64,10 +64,10 @@ def make_data(found: Found, *, fractions: Fractions, seed: int, fold: Fold | Non
     for item in merged:
         groups[item.group].append(item)
     assigned = _fixed(groups)
-    draw = found.draw
+    draw = found.draw if fractions.validation else tuple(s for s in found.draw if s != "validation")
     if fold is not None:
         _deal_holdout(groups, assigned, found.draw, fold)
-        draw = tuple(split for split in found.draw if split != "holdout")
+        draw = tuple(split for split in draw if split != "holdout")
         notes.append(f"the holdout is fold {fold.index + 1} of {fold.count}, dealt by content")
     classes = len(found.labels) if found.labelled else 1
     _draw(groups, assigned, classes, fractions, seed, draw)
@@ -75,7 +75,8 @@ def make_data(found: Found, *, fractions: Fractions, seed: int, fold: Fold | Non
     for item in merged:
         parts[assigned[item.group]].append(item)
     splits = {name: make_split(name, part) for name, part in parts.items()}
-    needed = [s for s in splits.values() if s.name != "calibration" or s.items or "calibration" in draw]
+    optional = ("validation", "calibration")
+    needed = [s for s in splits.values() if s.name not in optional or s.items or s.name in draw]
     if found.labelled:
         _check_classes(needed, groups, found.labels)
     else:

@@ -159,6 +159,6 @@ class DataSet(msgspec.Struct, frozen=True):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """Train, validation, calibration where there is one, holdout."""
+        """Train, validation and calibration where there is one, holdout."""
         every = (self.train, self.validation, self.calibration, self.holdout)
-        return tuple(split for split in every if split.items or split.name != "calibration")
+        return tuple(split for split in every if split.items or split.name in ("train", "holdout"))

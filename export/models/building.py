@@ -58,7 +58,7 @@ _BUILDERS: dict[type[msgspec.Struct], Callable[..., Any]] = {
 #: Tasks whose networks do not depend on classes.
 _CLASSLESS = frozenset({"reconstruction", "translation", "generation"})
 #: Keys of a recipe that say how a network is trained, not how it is built.
-_OF_TRAINING = frozenset({"initialize", "adversarial"})
+_OF_TRAINING = frozenset({"initialize", "adversarial", "vary_both"})
 
 
 def build_network(recipe: Recipe, labels: tuple[str, ...]) -> Any:

@@ -95,12 +95,18 @@ class DenseAutoencoder(_Network, frozen=True, kw_only=True, tag="dense-autoencod
 
 
 class Dcgan(_Network, frozen=True, kw_only=True, tag="dcgan"):
-    """See `bedside.export.models.dcgan`. Width and height are those of the picture."""
+    """See `bedside.export.models.dcgan`. Width and height are those of the picture.
+
+    Attributes:
+        vary_both: Vary real and drawn pictures alike in front of the discriminator, which helps small data sets
+            (`bedside.export.training.same_for_both`).
+    """
 
     width: _Side = 64
     height: _Side = 64
     latent: _Units = 100
     base: _Units = 64
+    vary_both: bool = False
 
 
 class Pix2Pix(_Network, frozen=True, kw_only=True, tag="pix2pix"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bedside.export.backend import keras
 from bedside.export.recipe import Recipe
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import memory_errors
-from bedside.export.training.keeper import Keeper
+from bedside.export.training.keeper import Keeper, averages
 from bedside.export.training.logs import logged
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
@@ -37,6 +38,10 @@ class Adversaries:
     def __init__(self, generator: Any, discriminator: Any, to_judge: Any, to_fool: Any) -> None:
         self.generator, self.discriminator = generator, discriminator
         self._to_judge, self._to_fool = to_judge, to_fool
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the generator has the averages of its weights, where its optimizer keeps them."""
+        return averages(self._to_fool)
 
     @property
     def models(self) -> dict[str, Any]:
@@ -137,9 +142,10 @@ def train_adversaries(
                     losses.append(pair_of_losses)
                     shown.step(epoch, step)
                 loss, judged = (float(v) for v in np.mean(losses, axis=0))
-                distance = validate()
+                with pair.averaged():
+                    distance, weights = validate(), pair.generator.get_weights()
                 logs = {"loss": loss, "discriminator": judged, "val_loss": distance, "val_score": distance}
-                keeper.epoch_end(epoch, logs, pair.generator.get_weights())
+                keeper.epoch_end(epoch, logs, weights)
     finally:
         shown.end()
     state = keeper.finish()

@@ -35,7 +35,7 @@ class State(msgspec.Struct, frozen=True):
     Attributes:
         epochs_done: Finished epochs.
         best_epoch: From 0; the one whose weights `best` are.
-        best_loss: Its validation loss.
+        best_loss: Its validation loss; its loss where there is no validation split.
         wait: Epochs since then.
         seconds: Spent so far, interruptions left out.
         history: Per metric one number per finished epoch.

@@ -32,7 +32,7 @@ def training_key(network: Any, train_set: Examples, validation: Examples, recipe
 
 
 def check_examples(network: Any, train_set: Examples, validation: Examples) -> None:
-    """Look before training at what would fail in its midst.
+    """Look before training at what would fail in its midst. There may be no validation frames.
 
     Raises:
         RecipeError: A split is empty, or frames are not of the network's size.
@@ -40,6 +40,8 @@ def check_examples(network: Any, train_set: Examples, validation: Examples) -> N
     wanted = tuple(network.input_shape[1:])
     for name, examples in (("train", train_set), ("validation", validation)):
         if len(examples.y) == 0:
+            if name == "validation":
+                continue
             raise RecipeError(f"the {name} split is empty", where="training")
         if tuple(examples.x.shape[1:]) != wanted:
             raise RecipeError(

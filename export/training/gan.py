@@ -22,6 +22,7 @@ from bedside.export.training.augment import Augmenter
 from bedside.export.training.checks import check_pictures, training_key
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
+from bedside.export.training.same_for_both import SameForBoth
 
 #: Radford et al., 2016, section 4.
 RATE, BETA = 2e-4, 0.5
@@ -66,7 +67,13 @@ def train_gan(
         base=model.base,
         seed=recipe.seed + 100,
     )
-    pair = adversaries(generator, discriminator, settings.learning_rate or RATE)
+    pair = adversaries(
+        generator,
+        discriminator,
+        settings.learning_rate or RATE,
+        average=settings.average,
+        seed=recipe.seed + 200 if model.vary_both else None,
+    )
     augmenter = Augmenter(settings.augment)
     steps = max(1, len(train_set.x) // settings.batch)
 
@@ -107,17 +114,29 @@ def train_gan(
     )
 
 
-def adversaries(generator: Any, discriminator: Any, rate: float) -> Adversaries:
-    """Compile both sides with Adam and binary cross-entropy on logits."""
-    judge = discriminator
+def adversaries(
+    generator: Any, discriminator: Any, rate: float, *, average: float | None = None, seed: int | None = None
+) -> Adversaries:
+    """Compile both sides with Adam and binary cross-entropy on logits.
+
+    Args:
+        generator: From latents to pictures.
+        discriminator: From pictures to logits.
+        rate: Learning rate of both.
+        average: Momentum of the average of the generator's weights; None: none.
+        seed: Of `SameForBoth` in front of the discriminator; None: nothing is varied there.
+    """
     latent = keras.Input(generator.input_shape[1:], name="latent")
-    frame = keras.Input(judge.input_shape[1:], name="frame")
-    to_judge = keras.Model(frame, judge(frame), name="to_judge")
-    to_fool = Fooling(latent, judge(generator(latent)), generator)
+    frame = keras.Input(discriminator.input_shape[1:], name="frame")
+    drawn = generator(latent)
+    seen = (frame, drawn) if seed is None else (SameForBoth(seed)(frame), SameForBoth(seed + 1)(drawn))
+    to_judge = keras.Model(frame, discriminator(seen[0]), name="to_judge")
+    to_fool = Fooling(latent, discriminator(seen[1]), generator)
+    averaged = {} if average is None else {"use_ema": True, "ema_momentum": average}
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     to_judge.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
     to_judge.optimizer.build(to_judge.trainable_variables)
-    to_fool.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
+    to_fool.compile(keras.optimizers.Adam(rate, beta_1=BETA, **averaged), loss, jit_compile=False)
     to_fool.optimizer.build(to_fool.trainable_variables)
     return Adversaries(generator, discriminator, to_judge, to_fool)
 

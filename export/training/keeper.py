@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -71,7 +72,8 @@ class Keeper:
 
         Args:
             epoch: From 0.
-            logs: `loss`, `val_loss`, and the score as `score` and `val_score`.
+            logs: `loss`, and the score as `score`; with a validation split `val_loss` and `val_score`, without
+                one every epoch is taken for the best so far.
             weights: What was validated: of the network, averaged where the recipe says so.
 
         Returns:
@@ -81,7 +83,8 @@ class Keeper:
             RecipeError: The loss is not finite.
         """
         values = {key: float(value) for key, value in logs.items()}
-        loss = values["val_loss"]
+        judged = "val_loss" in values
+        loss = values["val_loss" if judged else "loss"]
         if not math.isfinite(loss) or not math.isfinite(values["loss"]):
             raise RecipeError(
                 f"the loss is not finite in epoch {epoch + 1}",
@@ -89,7 +92,7 @@ class Keeper:
                 hint="a lower training.learning_rate helps most often",
             )
         before = self.state
-        better = before is None or loss < before.best_loss
+        better = before is None or not judged or loss < before.best_loss
         if better or before is None:
             self._best = weights
             best_epoch, best_loss, wait = epoch, loss, 0
@@ -114,7 +117,7 @@ class Keeper:
                 epoch=epoch + 1,
                 epochs=self._epochs,
                 loss=values["loss"],
-                val_loss=loss,
+                val_loss=values.get("val_loss"),
                 metric=self._metric,
                 score=values.get("score"),
                 val_score=values.get("val_score"),
@@ -161,6 +164,16 @@ def put_back(model: Any, aside: list[npt.NDArray[Any]]) -> None:
             variable.assign(value)
 
 
+@contextmanager
+def averages(model: Any) -> Iterator[None]:
+    """While it lasts, the model has the averages of its weights, where its optimizer keeps them."""
+    aside = put_averages(model)
+    try:
+        yield
+    finally:
+        put_back(model, aside)
+
+
 class KeeperCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no stubs
     """Ties Keras's loop to the keeper. Where the optimizer averages weights, validation sees the averages.
 
@@ -188,7 +201,10 @@ class KeeperCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras h
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Keep, then go on from where the optimizer was."""
+        if not self._aside:  # nothing was validated
+            self._aside = put_averages(self.model)
         weights = self.model.network.get_weights()
         put_back(self.model, self._aside)
+        self._aside = []
         if self._keeper.epoch_end(epoch, logs or {}, weights):
             self.model.stop_training = True

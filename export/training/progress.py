@@ -17,17 +17,17 @@ class EpochReport(msgspec.Struct, frozen=True, kw_only=True):
         epoch: From 1.
         epochs: At most that many there will be.
         loss: On training frames, as augmented.
-        val_loss: On the validation split.
+        val_loss: On the validation split; None without one.
         metric: Name of the score; empty where there is none.
         score: On training frames, as augmented.
         val_score: On the validation split.
-        best: Whether `val_loss` is the lowest so far.
+        best: Whether `val_loss` is the lowest so far; always, without a validation split.
     """
 
     epoch: int
     epochs: int
     loss: float
-    val_loss: float
+    val_loss: float | None
     metric: str = ""
     score: float | None = None
     val_score: float | None = None
@@ -121,7 +121,9 @@ class BarProgress:
     def epoch(self, report: EpochReport) -> None:
         """See `TrainingProgress`."""
         if self._bar is not None:
-            note = f"loss {report.loss:.3f}, val loss {report.val_loss:.3f}"
+            note = f"loss {report.loss:.3f}"
+            if report.val_loss is not None:
+                note += f", val loss {report.val_loss:.3f}"
             if report.metric and report.val_score is not None:
                 note += f", val {report.metric} {report.val_score:.3f}"
             self._bar.update(self._task, completed=report.epoch, note=note)

@@ -13,7 +13,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
     Attributes:
         model: The network, with the weights of its best epoch.
         history: Per metric (`loss`, `val_loss`, and the task's score) one number per epoch.
-        best_epoch: From 1; the epoch with the lowest validation loss.
+        best_epoch: From 1; the epoch with the lowest validation loss, or the last without a validation split.
         resumed_from: Epochs that an earlier call had finished, None where this one began at the beginning.
         seconds: Spent in training, over all calls, interruptions left out.
         notes: For the report: class weights, early stop, epochs that ran out, small data.

@@ -182,7 +182,9 @@ def fit(
                     batches,
                     validation_data=TrainingBatches(
                         validation, objective, batch=settings.batch, augmenter=None
-                    ),
+                    )
+                    if len(validation.y)
+                    else None,
                     epochs=settings.epochs,
                     initial_epoch=resumed or 0,
                     shuffle=False,

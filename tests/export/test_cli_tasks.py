@@ -224,9 +224,10 @@ def test_refusals_are_one_line(why: str, tmp_path: Path, capfd: pytest.CaptureFi
     assert {p.name for p in tmp_path.iterdir()} == before
 
 
-def test_folds_need_a_recipe(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--folds", "--epochs"])
+def test_what_a_recipe_is_trained_with_needs_a_recipe(tmp_path: Path, option: str) -> None:
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
-    args = parser.parse_args(["--model", "m.keras", "--data", ".", "--folds", "3", "-o", "x.json"])
-    with pytest.raises(Exception, match="--folds goes with a recipe"):
+    args = parser.parse_args(["--model", "m.keras", "--data", ".", option, "3", "-o", "x.json"])
+    with pytest.raises(Exception, match=f"{option} goes with a recipe"):
         cli.run(args)

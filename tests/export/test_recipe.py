@@ -115,6 +115,19 @@ def test_values_out_of_range_are_refused_with_path_and_value(raw, expected):
             "input.color 'rgb' does not fit",
         ),
         ({**MINIMAL, "data": {"kind": "synthetic", "holdout": 0.5, "validation": 0.5}}, "leave nothing"),
+        (
+            {**MINIMAL, "data": {"kind": "synthetic", "validation": 0}},
+            "data.validation is 0, but training.patience needs a validation split",
+        ),
+        (
+            {
+                **MINIMAL,
+                "model": {"architecture": "autoencoder"},
+                "data": {"kind": "synthetic", "content": "frames", "validation": 0},
+                "training": {"patience": 0},
+            },
+            "but the task reconstruction needs a validation split",
+        ),
         ({**MINIMAL, "quantization": {"variants": ["onnx-fp32", "onnx-fp32"]}}, "names a variant twice"),
         (
             {**MINIMAL, "quantization": {"variants": ["onnx-fp32"], "ship": ["onnx-int8"]}},

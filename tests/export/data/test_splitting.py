@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bedside.export.data.folds import Fold
 from bedside.export.data.splitting import Fractions, to_draw
 from bedside.export.data.splitting import make_data as divide
 from bedside.export.data.types import DataSet, Found, Item, SplitName
@@ -41,6 +42,15 @@ def crowd(groups_per_class: list[int], size: int = 3) -> list[Item]:
 
 def where(data) -> dict[str, str]:
     return {i.key: split.name for split in data.splits for i in split.items}
+
+
+def test_a_share_of_nothing_leaves_the_validation_split_empty():
+    items = crowd([4, 4])
+    for fold in (None, Fold(1, 4)):
+        data = make_data(items, ["a", "b"], fractions=Fractions(0.25, 0.0), seed=1, fold=fold)
+        assert [s.name for s in data.splits] == ["train", "holdout"]
+        assert data.validation.items == ()
+        assert len(data.train.items) == 3 * len(data.holdout.items) == 18
 
 
 @settings(max_examples=60, deadline=None)

@@ -233,6 +233,23 @@ def test_averaged_weights_are_what_is_validated_and_kept(
     assert validation_loss(slow.model, shades) == pytest.approx(min(slow.history["val_loss"]), rel=1e-3)
 
 
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_without_a_validation_split_the_last_weights_are_kept(
+    tmp_path: Path, make_recipe: Any, shades: DataSet, average: float | None
+) -> None:
+    empty = msgspec.structs.replace(shades.validation, items=(), groups=0)
+    recorder = Recorder()
+    recipe = make_recipe(epochs=3, average=average)
+    result = run(recipe, msgspec.structs.replace(shades, validation=empty), tmp_path / "a", recorder)
+    assert set(result.history) == {"loss", "accuracy"}
+    assert result.best_epoch == 3
+    assert [(r.best, r.val_loss, r.val_score) for r in recorder.reports] == [(True, None, None)] * 3
+    judged = run(recipe, shades, tmp_path / "b")
+    assert judged.history["loss"] == result.history["loss"]
+    assert judged.best_epoch == 3, "so both keep the same weights"
+    assert same_weights(judged, result)
+
+
 def test_imbalanced_classes_are_weighted_and_it_is_said(
     tmp_path: Path, make_recipe: Any, shades: DataSet
 ) -> None:
