@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from bedside.export.backend import keras
+from bedside.export.models.normalization import BatchNormalization
 from bedside.runtime.errors import RecipeError
 
 Activation = Literal["relu", "relu6"]
@@ -54,7 +55,7 @@ class Seeds:
 
 def normalized(x: Any, name: str, activation: Activation | None = "relu") -> Any:
     """Batch norm, then the activation; None for a linear bottleneck."""
-    x = keras.layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_bn")(x)
+    x = BatchNormalization(momentum=MOMENTUM, name=f"{name}_bn")(x)
     if activation is None:
         return x
     return keras.layers.ReLU(max_value=6.0 if activation == "relu6" else None, name=f"{name}_{activation}")(x)

@@ -7,6 +7,7 @@ from typing import Any
 from bedside.export.backend import keras
 from bedside.export.models.blocks import Seeds
 from bedside.export.models.limits import check_side
+from bedside.export.models.normalization import BatchNormalization
 from bedside.runtime.errors import RecipeError
 
 #: Numbers in the latent vector.
@@ -65,12 +66,12 @@ def dcgan_generator(
     x = layers.Dense(
         start[0] * start[1] * start[2], use_bias=False, kernel_initializer=seeds.normal(STDDEV), name="dense"
     )(inputs)
-    x = layers.BatchNormalization(name="dense_norm")(x)
+    x = BatchNormalization(name="dense_norm")(x)
     x = layers.LeakyReLU(negative_slope=SLOPE, name="dense_relu")(x)
     x = layers.Reshape(start, name="unflatten")(x)
     for index, count in enumerate(filters[1:], start=1):
         x = _transposed(count, 1 if index == 1 else 2, f"stage{index}", seeds)(x)
-        x = layers.BatchNormalization(name=f"stage{index}_norm")(x)
+        x = BatchNormalization(name=f"stage{index}_norm")(x)
         x = layers.LeakyReLU(negative_slope=SLOPE, name=f"stage{index}_relu")(x)
     frame = _transposed(channels, 2, "frame", seeds, activation="tanh", dtype="float32")(x)
     return keras.Model(inputs, frame, name="dcgan_generator")

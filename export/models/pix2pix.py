@@ -7,6 +7,7 @@ from typing import Any, Literal
 from bedside.export.backend import keras
 from bedside.export.models.blocks import Seeds, check_size
 from bedside.export.models.limits import check_side, halvings
+from bedside.export.models.normalization import BatchNormalization
 from bedside.runtime.errors import RecipeError
 
 #: Filters of the first stage in the paper; every stage has twice as many, up to eight times (appendix 6.1).
@@ -75,7 +76,7 @@ def pix2pix_generator(
     for step, index in enumerate(range(depth - 1, 0, -1)):
         name = f"up{index}"
         x = _up(x, stages[index - 1], name, seeds, upsampling, use_bias=False)
-        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+        x = BatchNormalization(name=f"{name}_norm")(x)
         if step < DROPPED_STAGES:
             x = layers.Dropout(dropout, seed=seeds.take(), name=f"{name}_dropout")(x)
         x = layers.ReLU(name=f"{name}_relu")(x)
@@ -142,7 +143,7 @@ def patch_discriminator(
         kernel_initializer=seeds.normal(STDDEV),
         name="conv",
     )(x)
-    x = layers.BatchNormalization(name="conv_norm")(x)
+    x = BatchNormalization(name="conv_norm")(x)
     x = layers.LeakyReLU(negative_slope=SLOPE, name="conv_relu")(x)
     x = layers.ZeroPadding2D(name="pad2")(x)
     logits = layers.Conv2D(1, 4, kernel_initializer=seeds.normal(STDDEV), dtype="float32", name="logits")(x)
@@ -161,7 +162,7 @@ def _down(x: Any, filters: int, name: str, seeds: Seeds, *, norm: bool) -> Any:
         name=name,
     )(x)
     if norm:
-        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+        x = BatchNormalization(name=f"{name}_norm")(x)
     return layers.LeakyReLU(negative_slope=SLOPE, name=f"{name}_relu")(x)
 
 

@@ -9,6 +9,7 @@ from bedside.export.models.activation_maps import pooled_head
 from bedside.export.models.blocks import Seeds
 from bedside.export.models.cnn import scaled
 from bedside.export.models.limits import check_classes, check_dropout, check_side
+from bedside.export.models.normalization import BatchNormalization
 from bedside.runtime.errors import RecipeError
 
 Configuration = Literal["A", "B", "C", "D", "E"]
@@ -90,7 +91,7 @@ def vgg(
                 name=name,
             )(x)
             if batch_norm:
-                x = layers.BatchNormalization(name=f"{name}_norm")(x)
+                x = BatchNormalization(name=f"{name}_norm")(x)
             x = layers.ReLU(name=f"{name}_relu")(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     if head == "flatten":
