@@ -108,7 +108,8 @@ class Drawer:
 
     def __init__(self, side: int, seed: int) -> None:
         from bedside.export.models.dcgan import dcgan_discriminator, dcgan_generator
-        from bedside.export.training.gan import RATE, adversaries
+        from bedside.export.training.adversarial import RATE
+        from bedside.export.training.gan import adversaries
 
         shape = {"width": side, "height": side, "channels": 1, "base": _BASE}
         self._generator = dcgan_generator(**shape, latent=_LATENT, seed=seed)

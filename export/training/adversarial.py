@@ -20,6 +20,9 @@ from bedside.export.training.logs import logged
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
 
+#: Learning rate and first momentum of Adam (Radford et al., 2016, section 4; Isola et al., 2017, section 3.3).
+RATE, BETA = 2e-4, 0.5
+
 Arrays = npt.NDArray[Any]
 
 
@@ -89,6 +92,22 @@ class Fooling(keras.Model):  # type: ignore[misc]  # Keras has no stubs
         """All others, those of the discriminator included."""
         learning = {id(v) for v in self.generator.trainable_variables}
         return [v for v in self.variables if id(v) not in learning]
+
+
+def compiled(model: Any, loss: Any, rate: float, *, average: float | None = None, **kwargs: Any) -> Any:
+    """Compile one side with Adam as Radford et al., 2016, set it, and make the optimizer's variables.
+
+    Args:
+        model: Of the discriminator, or a `Fooling`.
+        loss: Of its outputs.
+        rate: Learning rate.
+        average: Momentum of the average of the weights; None: none.
+        **kwargs: For `compile`.
+    """
+    averaged = {} if average is None else {"use_ema": True, "ema_momentum": average}
+    model.compile(keras.optimizers.Adam(rate, beta_1=BETA, **averaged), loss, jit_compile=False, **kwargs)
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 #: Steps of one epoch: yields `(loss of the generator, loss of the discriminator)` per batch.

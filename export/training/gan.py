@@ -17,15 +17,13 @@ from bedside.export.models.building import build_network
 from bedside.export.models.dcgan import dcgan_discriminator
 from bedside.export.models.recipe import Dcgan
 from bedside.export.recipe import Recipe
-from bedside.export.training.adversarial import Adversaries, Fooling, train_adversaries
+from bedside.export.training.adversarial import RATE, Adversaries, Fooling, compiled, train_adversaries
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.checks import check_pictures, training_key
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
 from bedside.export.training.same_for_both import SameForBoth
 
-#: Radford et al., 2016, section 4.
-RATE, BETA = 2e-4, 0.5
 #: Pictures drawn to judge an epoch.
 _JUDGED = 256
 
@@ -132,13 +130,13 @@ def adversaries(
     seen = (frame, drawn) if seed is None else (SameForBoth(seed)(frame), SameForBoth(seed + 1)(drawn))
     to_judge = keras.Model(frame, discriminator(seen[0]), name="to_judge")
     to_fool = Fooling(latent, discriminator(seen[1]), generator)
-    averaged = {} if average is None else {"use_ema": True, "ema_momentum": average}
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    to_judge.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
-    to_judge.optimizer.build(to_judge.trainable_variables)
-    to_fool.compile(keras.optimizers.Adam(rate, beta_1=BETA, **averaged), loss, jit_compile=False)
-    to_fool.optimizer.build(to_fool.trainable_variables)
-    return Adversaries(generator, discriminator, to_judge, to_fool)
+    return Adversaries(
+        generator,
+        discriminator,
+        compiled(to_judge, loss, rate),
+        compiled(to_fool, loss, rate, average=average),
+    )
 
 
 def scaled(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -16,10 +16,9 @@ from bedside.export.models.building import build_network
 from bedside.export.models.pix2pix import patch_discriminator
 from bedside.export.models.recipe import Pix2Pix
 from bedside.export.recipe import Recipe
-from bedside.export.training.adversarial import Adversaries, Fooling, train_adversaries
+from bedside.export.training.adversarial import RATE, Adversaries, Fooling, compiled, train_adversaries
 from bedside.export.training.augment import Augmenter
 from bedside.export.training.checks import check_examples, training_key
-from bedside.export.training.gan import BETA, RATE
 from bedside.export.training.progress import TrainingProgress
 from bedside.export.training.result import TrainingResult
 
@@ -63,7 +62,9 @@ def train_pix2pix(
         base=model.base,
         seed=recipe.seed + 100,
     )
-    pair = adversaries(generator, discriminator, settings.learning_rate or RATE, model.adversarial)
+    pair = adversaries(
+        generator, discriminator, settings.learning_rate or RATE, model.adversarial, settings.average
+    )
     patches = discriminator.output_shape[1:]
     augmenter = Augmenter(settings.augment)
     steps = max(1, len(train_set.x) // settings.batch)
@@ -112,19 +113,19 @@ def train_pix2pix(
     )
 
 
-def adversaries(generator: Any, discriminator: Any, rate: float, adversarial: float) -> Adversaries:
+def adversaries(
+    generator: Any, discriminator: Any, rate: float, adversarial: float, average: float | None = None
+) -> Adversaries:
     """Compile both sides; the generator's loss is the discriminator's plus 100 times the absolute error."""
     pixels = keras.Input(generator.input_shape[1:], name="pixels")
     made = generator(pixels)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    discriminator.compile(keras.optimizers.Adam(rate, beta_1=BETA), loss, jit_compile=False)
-    discriminator.optimizer.build(discriminator.trainable_variables)
-    to_fool = Fooling(pixels, [discriminator([pixels, made]), made], generator)
-    to_fool.compile(
-        keras.optimizers.Adam(rate, beta_1=BETA),
+    compiled(discriminator, loss, rate)
+    to_fool = compiled(
+        Fooling(pixels, [discriminator([pixels, made]), made], generator),
         [loss, keras.losses.MeanAbsoluteError()],
+        rate,
+        average=average,
         loss_weights=[adversarial, _ABSOLUTE],
-        jit_compile=False,
     )
-    to_fool.optimizer.build(to_fool.trainable_variables)
     return Adversaries(generator, discriminator, discriminator, to_fool)
