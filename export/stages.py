@@ -45,13 +45,13 @@ class Converted(msgspec.Struct, frozen=True):
     Attributes:
         artifacts: Files by variant.
         measured: Numbers by variant, or the reason why there are none.
-        rescued: What a rescue did, by variant.
+        rescued: What a rescue did, by variant, or why there could be none.
         speeds: How fast quantized variants are here, beside fp32 of the same format.
     """
 
     artifacts: dict[str, Artifact]
     measured: dict[str, Measured | str]
-    rescued: dict[str, Rescued] = {}
+    rescued: dict[str, Rescued | str] = {}
     speeds: dict[str, HostSpeed] = {}
 
 
@@ -121,7 +121,7 @@ def rescue_all(
     if calibration is None or not plan.gate.rescue:
         return converted
     artifacts, measured = dict(converted.artifacts), dict(converted.measured)
-    rescued: dict[str, Rescued] = {}
+    rescued: dict[str, Rescued | str] = {}
     for variant in _RESCUABLE:
         before = measured.get(variant)
         if not isinstance(before, Measured):
@@ -151,7 +151,7 @@ def rescue_all(
                     progress=progress,
                 )
             except ConversionError as error:
-                measured[variant] = f"{reason}; it cannot be rescued: {error.what}"
+                rescued[variant] = error.what
                 continue
         rescued[variant] = found
         if found.data is not None:
@@ -186,13 +186,16 @@ def judge(converted: Converted, holdout: Holdout, plan: Plan) -> Judged:
     for variant in wanted.variants:
         form, precision = KINDS[variant]
         found = converted.measured[variant]
-        rescued = converted.rescued.get(variant)
+        attempt = converted.rescued.get(variant)
+        rescued = attempt if isinstance(attempt, Rescued) else None
         if isinstance(found, Measured):
             if precision == "fp32":
                 gates.check_float(variant, found)
             refused = gates.verdict(found, holdout.marks, plan.gate)
             if refused is not None and rescued is not None:
                 refused += f"; {rescued.tried} mixtures with float layers did not pass either"
+            elif refused is not None and attempt is not None:
+                refused += f"; it cannot be rescued: {attempt}"
         else:
             refused = found
         artifact = converted.artifacts.get(variant)

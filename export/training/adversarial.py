@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.export.backend import keras
+from bedside.export.convert.quiet import quiet
 from bedside.export.recipe import Recipe
 from bedside.export.training.checkpoint import CheckpointFolder
 from bedside.export.training.checks import memory_errors
@@ -41,6 +42,7 @@ class Adversaries:
     def __init__(self, generator: Any, discriminator: Any, to_judge: Any, to_fool: Any) -> None:
         self.generator, self.discriminator = generator, discriminator
         self._to_judge, self._to_fool = to_judge, to_fool
+        self._traced: set[str] = set()
 
     def averaged(self) -> AbstractContextManager[None]:
         """While it lasts, the generator has the averages of its weights, where its optimizer keeps them."""
@@ -53,11 +55,18 @@ class Adversaries:
 
     def judge(self, x: Any, y: Any) -> float:
         """One step of the discriminator; its loss."""
-        return _first(self._to_judge.train_on_batch(x, y))
+        return self._step(self._to_judge, x, y)
 
     def fool(self, x: Any, y: Any) -> float:
         """One step of the generator; its loss."""
-        return _first(self._to_fool.train_on_batch(x, y))
+        return self._step(self._to_fool, x, y)
+
+    def _step(self, model: Any, x: Any, y: Any) -> float:
+        # TensorFlow's graph optimizer gives up on one of its own rewrites, says so on stderr, and goes on.
+        with nullcontext() if model.name in self._traced else quiet():
+            loss = model.train_on_batch(x, y)
+        self._traced.add(model.name)
+        return _first(loss)
 
 
 class Fooling(keras.Model):  # type: ignore[misc]  # Keras has no stubs

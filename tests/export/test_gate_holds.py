@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from bedside.export import stages
 from bedside.export.adopt.preprocessing import named
 from bedside.export.backend import keras
+from bedside.export.convert.artifact import ConversionError
 from bedside.export.data.types import DataSet, PictureTarget
 from bedside.export.gates import gate
 from bedside.export.metrics.pictures import ssim
@@ -159,6 +161,21 @@ def test_a_rescue_that_may_keep_too_little_refuses_and_says_how_often_it_tried(
     assert "mixtures with float layers did not pass either" in (refused.refused or "")
     assert refused.kept_float == ()
     assert refused.layers
+
+
+def test_where_no_rescue_is_possible_the_numbers_stay(
+    decoder: Any, own: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impossible(*_: Any, **__: Any) -> None:
+        raise ConversionError("no such operator", where="tflite-int8")
+
+    monkeypatch.setattr(stages, "rescue", impossible)
+    wanted = QuantizationRecipe(variants=("tflite-fp32", "tflite-int8"))
+    result = export(decoder, own, tmp_path, quantization=wanted)
+    refused = {v.id: v for v in result.outcome.variants}["tflite-int8"]
+    assert refused.measured is not None
+    assert "SSIM" in (refused.refused or "")
+    assert (refused.refused or "").endswith("it cannot be rescued: no such operator")
 
 
 def test_what_would_be_shipped_without_the_gate(
