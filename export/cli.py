@@ -138,11 +138,11 @@ def _check_usage(args: argparse.Namespace) -> None:
     if args.output is None and args.show_augmentation is None:
         raise UsageError("say where the bundle goes: -o X.bedside")
     if args.recipe is not None:
-        # A stricter gate and another guard may be asked of any recipe; everything else it says itself.
+        # A stricter gate, another guard and fewer variants may be asked of any recipe; all else it says itself.
         stray = [
             option
             for key, option in cli_model.FOREIGN.items()
-            if key not in ("gate", "guard") and getattr(args, key) is not None
+            if key not in ("gate", "guard", "variants") and getattr(args, key) is not None
         ]
         if stray:
             raise UsageError(f"{stray[0]} goes with --model; a recipe says this itself", where=args.recipe)
@@ -162,7 +162,7 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult | FoldsResult | None:
-    from bedside.export.recipe_loading import load_recipe, recipe_root, with_epochs
+    from bedside.export.recipe_loading import load_recipe, recipe_root, with_epochs, with_variants
 
     asked, digest = load_recipe(args.recipe)
     recipe = asked
@@ -171,6 +171,8 @@ def _recipe(args: argparse.Namespace, steps: Bars) -> ExportResult | FoldsResult
         recipe = msgspec.structs.replace(recipe, gate=gate)
     if args.epochs is not None:
         recipe = with_epochs(recipe, args.epochs)
+    if args.variants is not None:
+        recipe = with_variants(recipe, cli_model.variants_asked(args.variants))
     if args.guard is not None:
         from bedside.export.recipe import GuardRecipe
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bedside.export.adopt.options import AdoptOptions
 from bedside.export.adopt.preprocessing import NAMES, Preprocessing, named, scaled, standardized
 from bedside.export.cli_values import floats, output, outputs, percent, size, span, words
-from bedside.export.recipe import VARIANTS, InputRecipe
+from bedside.export.recipe import VARIANTS, InputRecipe, VariantId
 from bedside.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,21 +134,31 @@ def plan(args: argparse.Namespace) -> Plan:
         raise UsageError(
             f"{name!r} is no bundle name", where="--name", hint="lower case letters, digits, . _ -"
         )
-    unknown = [v for v in args.variants or () if v not in VARIANTS]
-    if unknown:
-        raise UsageError(f"no variant is called {unknown[0]!r}", where="--variants", hint=", ".join(VARIANTS))
     gate = GateRecipe() if args.gate is None else GateRecipe(relative=args.gate, worst_class=args.gate)
     return Plan(
         name=name,
         description=args.description or f"Exported from {Path(args.model).name}.",
         intended_use=args.intended_use or "",
         seed=1 if args.seed is None else args.seed,
-        quantization=QuantizationRecipe(variants=tuple(dict.fromkeys(args.variants or VARIANTS))),
+        quantization=QuantizationRecipe(variants=variants_asked(args.variants) or VARIANTS),
         gate=gate,
         guard=None if args.guard is None else GuardRecipe(bundle=args.guard),
         folders=(Path(),),
         golden_from_data=args.golden_from_data,
     )
+
+
+def variants_asked(words: Sequence[str] | None) -> tuple[VariantId, ...]:
+    """What `--variants` names, each once; empty where it is not given.
+
+    Raises:
+        UsageError: No variant is called so.
+    """
+    known: dict[str, VariantId] = {v: v for v in VARIANTS}
+    for word in words or ():
+        if word not in known:
+            raise UsageError(f"no variant is called {word!r}", where="--variants", hint=", ".join(VARIANTS))
+    return tuple(known[word] for word in dict.fromkeys(words or ()))
 
 
 def preprocessing(args: argparse.Namespace) -> Preprocessing | None:

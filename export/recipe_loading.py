@@ -11,7 +11,7 @@ import msgspec
 
 from bedside.export.data.recipe_checks import check_data, labels_of, tasks_of
 from bedside.export.models.recipe import task_of
-from bedside.export.recipe import Recipe
+from bedside.export.recipe import Recipe, VariantId
 from bedside.runtime import strict_toml
 from bedside.runtime.errors import RecipeError, UsageError
 
@@ -118,6 +118,15 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     training = recipe.training
     training = msgspec.structs.replace(training, epochs=epochs, warm_up=min(training.warm_up, epochs // 4))
     return msgspec.structs.replace(recipe, training=training)
+
+
+def with_variants(recipe: Recipe, variants: tuple[VariantId, ...]) -> Recipe:
+    """The recipe with other variants; what it ships of them stays, and where that is nothing, all may ship."""
+    wanted = recipe.quantization
+    ship = tuple(v for v in wanted.ship or () if v in variants) or None
+    default = wanted.default if wanted.default in (ship or variants) else None
+    quantization = msgspec.structs.replace(wanted, variants=variants, ship=ship, default=default)
+    return msgspec.structs.replace(recipe, quantization=quantization)
 
 
 def _check_unvalidated(recipe: Recipe, task: str, where: str) -> None:

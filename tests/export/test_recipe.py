@@ -10,8 +10,16 @@ import pytest
 from bedside.export.data.recipe import CollectionData, SyntheticData
 from bedside.export.models.recipe import Cnn
 from bedside.export.recipe import VARIANTS, Recipe
-from bedside.export.recipe_loading import load_recipe, parse_recipe, recipe_root, shipped_recipes
-from bedside.runtime.errors import RecipeError
+from bedside.export.recipe_loading import (
+    check_recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_root,
+    shipped_recipes,
+    with_epochs,
+    with_variants,
+)
+from bedside.runtime.errors import RecipeError, UsageError
 
 MINIMAL: dict[str, Any] = {"name": "x", "data": {"kind": "synthetic"}}
 
@@ -204,6 +212,19 @@ def test_a_file_is_read_with_its_digest(tmp_path: Path):
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert recipe_root(file) == tmp_path
     assert recipe_root("modality-cnn") is None
+
+
+def test_fewer_variants_and_epochs_can_be_asked_of_a_recipe():
+    recipe, _ = load_recipe("polyp-segmentation")
+    fewer = with_variants(with_epochs(recipe, 6), ("tflite-fp32", "tflite-int8"))
+    assert fewer.quantization.variants == ("tflite-fp32", "tflite-int8")
+    assert fewer.quantization.ship == ("tflite-int8", "tflite-fp32")
+    assert (fewer.training.epochs, fewer.training.warm_up) == (6, 1)
+    check_recipe(fewer)
+    # Nothing of what it ships is left: then everything that passes may be shipped.
+    assert with_variants(recipe, ("tflite-dynamic",)).quantization.ship is None
+    with pytest.raises(UsageError, match="0 epochs"):
+        with_epochs(recipe, 0)
 
 
 def test_shipped_recipes_are_valid_and_found_by_name():
