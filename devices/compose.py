@@ -5,79 +5,59 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bedside.devices.host.grants import Role
+from bedside.devices.host.threads import AnnouncedSink, AnnouncedSource
+from bedside.devices.pressure import HostWatch
+from bedside.devices.rungs import MemoryBudget, Rungs, check_first, open_first, open_rungs, plan
 from bedside.devices.sinks import make_sink
 from bedside.devices.sources import Looped, Paced, open_source
-from bedside.devices.sources.options import CaptureOptions
 from bedside.devices.sources.uri import parse_uri
+from bedside.devices.spec import PipelineSpec
 from bedside.devices.starters import resolve
+from bedside.devices.trust import open_trusted
+from bedside.devices.tuning import Choice, Limits, choose
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant
-from bedside.runtime.bundle.reader import Bundle, open_bundle
+from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.errors import UsageError
-from bedside.runtime.geometry import Rect
 from bedside.runtime.latent import make_preprocess
 from bedside.runtime.loading import Loaded, open_session
 from bedside.runtime.protocols import Sink, Source
 from bedside.runtime.result import Result
+from bedside.runtime.stream.control import LadderSettings
 from bedside.runtime.stream.guard import Guard
-from bedside.runtime.stream.mailbox import Policy
+from bedside.runtime.stream.ladder import Ladder, Step
 from bedside.runtime.stream.pipeline import Pipeline, StreamIdentity, StreamLimits, StreamSummary
+from bedside.runtime.stream.trace import Trace
 from bedside.runtime.tasks import make_task
 
+__all__ = [
+    "PipelineSpec",
+    "Stream",
+    "boot_id",
+    "build_source",
+    "check_outputs",
+    "expects_live",
+    "limits_of",
+    "load",
+    "load_guard",
+    "real_path",
+]
 
-class PipelineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that `bedside run` needs to know, as plain data.
+#: Sources that are recordings, unless they are played at a pace.
+_RECORDINGS = frozenset({"path", "sample", "synthetic"})
 
-    Attributes:
-        bundle: Path, or the name of a starter bundle.
-        source: URI, see `bedside.devices.sources`.
-        sinks: URIs, see `bedside.devices.sinks`.
-        stream: Name of the stream in results.
-        policy: None chooses by the source.
-        engine: None for the first of `engine_preference` that is here and runs the variant's format.
-        engine_preference: In order.
-        variant: None for the bundle's default.
-        threads: Of the engine; None for the host's default.
-        hint: Precision hint of the engine.
-        roi: Region of interest in captured-frame pixels.
-        masks: Rectangles to blank, in captured-frame pixels.
-        max_age_ms: Older results of a live stream are withheld.
-        top_k: Classes per result.
-        smoothing: Weight of the newest frame in exponential smoothing of scores; None for none.
-        paced: Play a recording at its own cadence.
-        loop: Begin again at the end of a recording.
-        max_frames: Stop after so many captured frames.
-        seconds: Stop after so long.
-        capture: For cameras.
-    """
-
-    bundle: str
-    source: str
-    sinks: tuple[str, ...] = ()
-    stream: str = "main"
-    policy: Policy | None = None
-    engine: str | None = None
-    engine_preference: tuple[str, ...] = ()
-    variant: str | None = None
-    threads: int | None = None
-    hint: str | None = None
-    roi: Rect | None = None
-    masks: tuple[Rect, ...] = ()
-    max_age_ms: float | None = None
-    top_k: int = 3
-    smoothing: float | None = None
-    paced: bool = False
-    loop: bool = False
-    max_frames: int | None = None
-    seconds: float | None = None
-    capture: CaptureOptions = CaptureOptions()
+#: Buffers of captured frames that a stream fills when it runs: a pool, and what its sinks hold.
+_FRAMES = 8
 
 
 def boot_id() -> str:
@@ -95,12 +75,12 @@ def check_outputs(spec: PipelineSpec) -> None:
         UsageError: A sink has the file of the bundle, of the source, or of another sink.
     """
     source = parse_uri(spec.source)
-    taken = {_real(resolve(spec.bundle)): "the bundle"}
+    taken = {real_path(resolve(spec.bundle)): "the bundle"}
     if source.scheme == "path":
-        taken.setdefault(_real(Path(source.target)), "the source")
+        taken.setdefault(real_path(Path(source.target)), "the source")
     for uri in spec.sinks:
         scheme, _, rest = uri.partition(":")
-        path = _real(Path(rest))
+        path = real_path(Path(rest))
         # Two sinks may share a device, such as /dev/null.
         if scheme == "null" or (path.exists() and not path.is_file()):
             continue
@@ -110,20 +90,42 @@ def check_outputs(spec: PipelineSpec) -> None:
         taken[path] = f"the sink {uri!r}"
 
 
-def _real(path: Path) -> Path:
+def real_path(path: Path) -> Path:
+    """Where a path leads, links followed; as it is where that cannot be said."""
     try:
         return Path(os.path.realpath(path.expanduser()))
     except (RuntimeError, ValueError):  # no such user, a NUL character: whoever opens it says so
         return path
 
 
-def load(bundle: Bundle, spec: PipelineSpec) -> Loaded:
+def limits_of(spec: PipelineSpec) -> Limits:
+    """What `spec` leaves open to a measured choice; see `bedside.devices.tuning`."""
+    return Limits(
+        variant=spec.variant,
+        engine=spec.engine,
+        engines=() if spec.engine else spec.engine_preference,
+        threads=spec.threads if spec.threads_fixed else None,
+        most_threads=None if spec.threads_fixed else spec.threads,
+        hint=spec.hint,
+    )
+
+
+def load(bundle: Bundle, spec: PipelineSpec, choice: Choice | None = None) -> Loaded:
     """Compile what `spec` asks for and replay its goldens.
+
+    Args:
+        bundle: Open.
+        spec: What is asked for.
+        choice: What was measured here, within the limits of `spec`; None looks it up.
 
     Raises:
         EngineError: The engine is absent, refuses the file, or answers goldens wrongly.
         BundleError: The variant is not in the bundle, or damaged.
     """
+    found = (choice or choose(bundle, limits_of(spec))).candidate
+    if found is not None:
+        options = SessionOptions(threads=found.threads, hint=found.hint)
+        return open_session(bundle, variant=found.variant, engine=found.engine, options=options)
     options = SessionOptions(threads=spec.threads or engines.default_threads(), hint=spec.hint)
     model = bundle.manifest.main
     engine = spec.engine or _preferred(model.variant(spec.variant or model.default), spec)
@@ -166,8 +168,9 @@ def _preferred(variant: Variant | None, spec: PipelineSpec) -> str | None:
     """The first preferred engine that is here and reads a variant's format; None for the format's default."""
     if variant is None:
         return None
-    here = {s.id for s in engines.statuses() if s.available and variant.format in s.formats}
-    return next((e for e in spec.engine_preference if e in here), None)
+    # In order, and no further than to the first: asking an engine imports it, which costs time and memory.
+    readers = (e for e in spec.engine_preference if e in engines.preference(variant.format))
+    return next((e for e in readers if engines.status(e).available), None)
 
 
 def build_source(spec: PipelineSpec, clock: Clock) -> Source:
@@ -175,7 +178,24 @@ def build_source(spec: PipelineSpec, clock: Clock) -> Source:
     source = open_source(spec.source, clock=clock, capture=spec.capture)
     if spec.loop:
         source = Looped(source)
-    return Paced(source, clock) if spec.paced else source
+    if spec.paced or spec.pace_fps is not None:
+        return Paced(source, clock, spec.pace_fps, jitter_ms=spec.jitter_ms)
+    if spec.jitter_ms:
+        raise UsageError("jitter is for paced playback", hint="add --paced, or --pace FPS")
+    return source
+
+
+def expects_live(spec: PipelineSpec) -> bool:
+    """Whether the newest frame counts, as far as can be said before the source is open."""
+    if spec.policy is not None:
+        return spec.policy == "latest"
+    return spec.paced or spec.pace_fps is not None or parse_uri(spec.source).scheme not in _RECORDINGS
+
+
+def _budget(spec: PipelineSpec) -> MemoryBudget:
+    """What the process may take, frames of the size that was asked for, else of 1080p, held back."""
+    capture = spec.capture
+    return MemoryBudget(spec.memory_mb, _FRAMES * (capture.width or 1920) * (capture.height or 1080) * 3)
 
 
 class Stream:
@@ -186,6 +206,16 @@ class Stream:
         sinks: Further sinks, beside those of the spec.
         clock: For stamps and pacing.
         on_result: For progress.
+        trace: Records where the time of every frame goes.
+        on_thread: Called on each thread that the pipeline makes when it begins, with what it does.
+        on_step: Called with every step of the ladder, on the inference thread; must be quick.
+
+    Attributes:
+        loaded: The preferred model, with which the stream begins.
+        guard: Where the bundle has one; the same on all rungs.
+        rungs: What may run, what it took to load, and what was left out.
+        pipeline: Not run yet.
+        trust: Who vouches for the bundle.
 
     Raises:
         BedsideError: Something named in the spec is missing or refused; nothing stays open.
@@ -198,29 +228,35 @@ class Stream:
         sinks: Sequence[Sink] = (),
         clock: Clock | None = None,
         on_result: Callable[[Result], None] | None = None,
+        trace: Trace | None = None,
+        on_thread: Callable[[Role], None] | None = None,
+        on_step: Callable[[Step], None] | None = None,
     ) -> None:
         clock = clock or MonotonicClock()
         self.spec = spec
-        made = [make_sink(uri) for uri in spec.sinks]
+        self._clock = clock
+        self._began_ns = clock.now_ns()
+        self._watch: HostWatch | None = None
+        made = [*(make_sink(uri) for uri in spec.sinks), *sinks]
         source = build_source(spec, clock)
+        if on_thread is not None:
+            source = AnnouncedSource(source, partial(on_thread, "capture"))
+            made = [AnnouncedSink(sink, partial(on_thread, "sink")) for sink in made]
         check_outputs(spec)
-        with open_bundle(resolve(spec.bundle)) as bundle:
-            self.manifest = bundle.manifest
-            self.digest = bundle.digest
-            self.loaded = load(bundle, spec)
-            try:
-                self.guard = load_guard(bundle, spec, self.loaded)
-            except BaseException:
-                self.loaded.session.close()
-                raise
-        model = self.loaded.model
-        try:
+        with ExitStack() as opened:
+            with open_trusted(resolve(spec.bundle), spec.trust) as (bundle, self.trust):
+                self.manifest = bundle.manifest
+                self.digest = bundle.digest
+                self.choice = choose(bundle, limits_of(spec))
+                self.rungs = self._load(bundle, opened)
+            self.loaded = self.rungs.rungs[0].loaded
+            model = self.loaded.model
             self.pipeline = Pipeline(
                 source,
                 self.loaded,
                 make_preprocess(model.input, roi=spec.roi, masks=spec.masks),
                 make_task(model.decode, top_k=spec.top_k, smoothing=spec.smoothing),
-                [*made, *sinks],
+                made,
                 StreamIdentity(
                     session=secrets.token_hex(8),
                     stream=spec.stream,
@@ -229,26 +265,64 @@ class Stream:
                     bundle=self.digest,
                 ),
                 guard=self.guard,
+                ladder=self._ladder(on_step, on_thread),
                 policy=spec.policy,
                 limits=StreamLimits(spec.max_frames, spec.seconds, spec.max_age_ms),
                 clock=clock,
                 on_result=on_result,
+                trace=trace,
             )
-        except BaseException:
-            self._close()
-            raise
+            self._opened = opened.pop_all()
+
+    def _load(self, bundle: Bundle, opened: ExitStack) -> Rungs:
+        """The preferred model, the guard, and further rungs of a live stream whose profile has a ladder."""
+        spec, budget = self.spec, _budget(self.spec)
+        first = open_first(lambda: load(bundle, spec, self.choice), self.choice, budget, self._clock)
+        opened.callback(first.close)
+        loaded = first.rungs[0].loaded
+        self.guard = load_guard(bundle, spec, loaded)
+        if self.guard is not None:
+            opened.callback(self.guard.close)
+        check_first(budget, loaded)
+        if not (spec.ladder.enabled and expects_live(spec)):
+            return first
+        planned = plan(bundle, loaded, limits_of(spec), self.choice.ranking)
+        rungs = open_rungs(bundle, first, planned, spec.ladder, budget, clock=self._clock)
+        opened.callback(rungs.close)
+        return rungs
+
+    def _ladder(
+        self, on_step: Callable[[Step], None] | None, on_thread: Callable[[Role], None] | None
+    ) -> Ladder:
+        section, rungs = self.spec.ladder, self.rungs.rungs
+        if len(rungs) == 1:
+            return Ladder(rungs)
+        self._watch = HostWatch(
+            max_celsius=section.max_celsius,
+            busy_percent=section.busy_percent,
+            clock=self._clock,
+            # It waits for nobody, and nobody waits for it: as a sink.
+            begin=None if on_thread is None else partial(on_thread, "sink"),
+        )
+        settings = LadderSettings(up_s=section.up_s, up_most_s=section.up_most_s)
+        return Ladder(rungs, settings=settings, pressure=self._watch.pressure, on_step=on_step)
 
     def run(self) -> StreamSummary:
         """Run to the end and free the engines."""
-        try:
+        self._began_ns = self._clock.now_ns()
+        with self._opened as opened:
+            if self._watch is not None:
+                self._watch.start()
+                opened.callback(self._watch.stop)
             return self.pipeline.run()
-        finally:
-            self._close()
 
-    def _close(self) -> None:
-        self.loaded.session.close()
-        if self.guard is not None:
-            self.guard.close()
+    def close(self) -> None:
+        """Free the engines of a stream that is not run. May be called more than once."""
+        self._opened.close()
+
+    def stop(self) -> None:
+        """End the stream soon. Any thread may call it."""
+        self.pipeline.stop()
 
     def summary(self, ended: StreamSummary) -> dict[str, Any]:
         """The object that `bedside run --json` ends with."""
@@ -256,7 +330,7 @@ class Stream:
         latency = self.pipeline.latency.summary()
         # Not what the ledger says: a frame that is withheld as not finite has no latency worth a percentile.
         samples = self.pipeline.latency.count
-        version = next((s.version for s in engines.statuses() if s.id == session.engine), None)
+        version = engines.status(session.engine).version
         plain: dict[str, Any] = {
             "ledger": ended.ledger.to_dict(),
             "latency_ms": latency,
@@ -269,6 +343,7 @@ class Stream:
             "engine_version": version,
             "hint": session.options.hint,
             "threads": session.options.threads,
+            "choice": self.choice.why,
             "fps": None if ended.fps is None else round(ended.fps, 3),
             "elapsed_s": round(ended.elapsed_s, 6),
             "samples": samples,
@@ -278,4 +353,10 @@ class Stream:
         }
         if self.guard is not None:
             plain["guard"] = self.guard.describe()
+        if self._watch is not None:
+            plain["ladder"] = {
+                **self.pipeline.ladder.summary(self._began_ns),
+                **self.rungs.describe(),
+                "host": self._watch.describe(),
+            }
         return plain

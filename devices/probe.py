@@ -18,6 +18,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bedside.devices.host.grants import Grant
+from bedside.devices.host.permits import permits
 from bedside.devices.sources.camera import CameraEntry, list_cameras
 from bedside.runtime import __version__
 from bedside.runtime.clock import Clock, MonotonicClock
@@ -90,6 +92,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
         engines: Every engine that bedside knows, with its version or the reason it is absent.
         cameras: Capture devices.
         dicom: Transfer syntaxes that can be decoded, and by what.
+        permits: What a profile's `[host]` would be granted here.
     """
 
     fingerprint: str = ""
@@ -104,6 +107,7 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     engines: tuple[EngineStatus, ...]
     cameras: tuple[CameraEntry, ...]
     dicom: dict[str, str]
+    permits: tuple[Grant, ...] = ()
 
 
 def probe(clock: Clock | None = None) -> HostReport:
@@ -125,6 +129,7 @@ def probe(clock: Clock | None = None) -> HostReport:
         engines=statuses(),
         cameras=list_cameras(),
         dicom=decodable(),
+        permits=permits(),
     )
     return msgspec.structs.replace(report, fingerprint=host_fingerprint(report))
 
@@ -234,7 +239,19 @@ def render(report: HostReport) -> RenderableType:
     codecs = _table("DICOM", ("decoded by", "transfer syntaxes"))
     for plugin in dict.fromkeys(report.dicom.values()):
         codecs.add_row(Text(plugin), Text("; ".join(s for s, by in report.dicom.items() if by == plugin)))
-    return Group(*parts, codecs)
+    return Group(*parts, codecs, _permits(report.permits))
+
+
+def _permits(grants: Iterable[Grant]) -> Table:
+    """What this user may ask of the host, and what to do about the rest."""
+    made = _table("Permitted here", ("for a stream", "", "why not, and what to do"))
+    for grant in grants:
+        if grant.granted:
+            made.add_row(Text(grant.what), Text(grant.have), Text(""))
+        else:
+            why = f"{grant.reason}: {grant.remedy}" if grant.remedy else grant.reason
+            made.add_row(Text(grant.what), Text(f"not {grant.asked}", style="yellow"), Text(why))
+    return made
 
 
 def _table(title: str, columns: Sequence[str], *, header: bool = True) -> Table:

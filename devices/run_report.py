@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bedside.devices import findings
+from bedside.devices.ladder_report import ladder_section
 from bedside.devices.run_samples import RunReport, Thumbnail, from_results
 from bedside.runtime import html
 from bedside.runtime.errors import SinkError
@@ -57,6 +58,7 @@ def render(report: RunReport) -> Html:
         _labels(report),
         _found(report),
         _guard(report),
+        ladder_section(report.summary.get("ladder")),
         _pictures(report),
         _outputs(report),
         _host(report),

@@ -7,11 +7,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from typing import Protocol
 
 import msgspec
 
-from bedside.devices.compose import Stream
 from bedside.runtime.stream.pipeline import StreamSummary
+
+
+class Runnable(Protocol):
+    """A stream that is loaded: `compose.Stream`, `sessions.unit.PlannedStream`."""
+
+    def run(self) -> StreamSummary:
+        """Run to the end, on this thread."""
+        ...
+
+    def stop(self) -> None:
+        """End it soon. Any thread may call it."""
+        ...
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -26,7 +38,7 @@ class Ended(msgspec.Struct, frozen=True):
     interrupted: int | None
 
 
-def run_stream(stream: Stream) -> Ended:
+def run_stream(stream: Runnable) -> Ended:
     """Run on a thread while this one, which gets the signals, waits.
 
     A handler that ran in the middle of the loop would have to take the loop's locks, and one that raises can
@@ -51,11 +63,11 @@ def run_stream(stream: Stream) -> Ended:
 
     worker = threading.Thread(target=work, name="stream")
     interrupted: int | None = None
-    with _handled(notes.put):
+    with signals_noted(notes.put):
         worker.start()
         while (number := notes.get()) is not None:
             interrupted = interrupted or 128 + number
-            stream.pipeline.stop()
+            stream.stop()
         worker.join()
     if crashed:
         raise crashed[0]
@@ -63,8 +75,12 @@ def run_stream(stream: Stream) -> Ended:
 
 
 @contextmanager
-def _handled(note: Callable[[int], None]) -> Iterator[None]:
-    """Notes instead of exceptions for SIGINT and SIGTERM, where this is the thread that may say so."""
+def signals_noted(note: Callable[[int], None]) -> Iterator[None]:
+    """Notes instead of exceptions for SIGINT and SIGTERM, where this is the thread that may say so.
+
+    Args:
+        note: Called with the signal's number, in a signal handler: it must not take a lock.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

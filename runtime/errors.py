@@ -70,6 +70,10 @@ class BundleError(BedsideError):
     exit_code = 3
 
 
+class TrustError(BundleError):
+    """A bundle is not signed as it has to be, or what says which keys are trusted is damaged."""
+
+
 class SourceError(BedsideError):
     """A frame source cannot be opened or read."""
 

@@ -141,10 +141,13 @@ def _variant(bundle: Bundle, model: Model, variant: str | None, engine: str | No
 
 def _engine(format: Format) -> str:
     """The first available engine that reads a format: a declared default, not a fallback."""
-    candidates = [engines.status(e) for e in engines.preference(format)]
-    for candidate in candidates:
+    candidates = []
+    for engine in engines.preference(format):
+        # No further than to the first: asking an engine imports it, and OpenVINO alone takes 50 MB.
+        candidate = engines.status(engine)
         if candidate.available:
             return candidate.id
+        candidates.append(candidate)
     reasons = "; ".join(f"{c.id} {c.reason}" for c in candidates)
     raise EngineError(f"no engine here reads .{format}: {reasons}")
 

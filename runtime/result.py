@@ -21,9 +21,15 @@ class Outcome(enum.StrEnum):
 
 
 class Dropped(enum.StrEnum):
-    """Why a captured frame was never worked on."""
+    """Why a captured frame was never worked on.
+
+    `replaced` by a newer one while it waited; too `late` to be shown, had it been begun; `skipped` on a rung
+    of the ladder that works on every n-th frame; left over at `shutdown`.
+    """
 
     REPLACED = "replaced"
+    LATE = "late"
+    SKIPPED = "skipped"
     SHUTDOWN = "shutdown"
 
 
@@ -60,6 +66,22 @@ class GuardScore(msgspec.Struct, frozen=True):
     threshold: float
 
 
+class LadderState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where on its ladder a stream stood when it worked on a frame.
+
+    Attributes:
+        rung: Counted from 0, the preferred one, downwards.
+        rungs: How many there are.
+        every: One frame of so many is worked on.
+        step: On the first result after a step, why it was taken: `misses`, `heat`, `busy` or `calm`.
+    """
+
+    rung: int
+    rungs: int
+    every: int = 1
+    step: str | None = None
+
+
 class Result(msgspec.Struct, frozen=True):
     """One line of `results.jsonl`.
 
@@ -84,6 +106,7 @@ class Result(msgspec.Struct, frozen=True):
         engine: Engine that ran it.
         precision: Of the variant, with the engine's precision hint behind a `+` where one was set.
         guard: Where the bundle has a guard and it saw the frame.
+        ladder: Where the stream has more than one rung.
     """
 
     schema: int
@@ -106,3 +129,4 @@ class Result(msgspec.Struct, frozen=True):
     engine: str
     precision: str
     guard: GuardScore | None = None
+    ladder: LadderState | None = None

@@ -1,7 +1,7 @@
 """Fixtures of the whole suite."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,15 @@ def data_root() -> Path:
     if not (root / "README.md").is_file():
         pytest.skip("real data is absent: set BEDSIDE_DATA to its folder")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder for what bedside keeps: what somebody tuned on this host must not choose what tests run."""
+    folder = tmp_path_factory.mktemp("user-data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

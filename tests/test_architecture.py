@@ -42,7 +42,7 @@ FAULTS = frozenset(
 )
 #: Those that this version handles. Extend it with each capability that lands: signatures and rollback (B6,
 #: B7), supervision in child processes (S1, S2, E1, E2, E5, P1, P2), gates on frozen and empty pictures (S4,
-#: S5), camera identity (S9), the ladder (E4), storage trouble (K1, K3), slots (U1 to U5), soak (P3).
+#: S5), camera identity (S9), storage trouble (K1, K3), slots (U1 to U5), soak (P3).
 FAULTS_IN_SCOPE = frozenset(
     {
         "B1",
@@ -61,6 +61,7 @@ FAULTS_IN_SCOPE = frozenset(
         "S8",
         "S10",
         "E3",
+        "E4",
         "K2",
         "K4",
         "P4",

@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from bedside.devices.cli.output import print_json, print_line, progress_console
-from bedside.devices.cli.run import positive, print_summary, what_runs
+from bedside.devices.cli.run import positive, print_summary
 from bedside.devices.compose import PipelineSpec, Stream
 from bedside.devices.findings import Findings
 from bedside.devices.probe import probe
 from bedside.devices.run_report import Thumbnail, from_results, write_report
 from bedside.devices.running import run_stream
+from bedside.devices.sessions.unit import what_runs
 from bedside.devices.sources.synthetic import SyntheticSource
 from bedside.runtime.answers import Classification
 from bedside.runtime.result import Result
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             progress.update(task, completed=(result.captured_ns - first[0]) / 1e9)
 
         stream = Stream(spec, on_result=see)
-        progress.console.print(Text(what_runs(stream, chosen=False)), soft_wrap=True)
+        progress.console.print(Text(what_runs(stream)), soft_wrap=True)
         ended = run_stream(stream)
     summary = {**stream.summary(ended.summary), "findings": found.summary()}
     right = agreement(source, results) if args.from_scratch else None

@@ -16,8 +16,9 @@ from bedside.devices.cli.output import print_json, print_line, progress_console
 from bedside.devices.cli.run import positive_int, thread_count
 from bedside.devices.sinks.failure import sink_error
 from bedside.devices.starters import resolve
+from bedside.devices.trust import open_trusted
 from bedside.runtime import engines
-from bedside.runtime.bundle.reader import Bundle, open_bundle
+from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.drawing import draw
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.errors import SinkError, UsageError
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0. Everything else is an error; pictures that were written before it stay.
     """
-    with open_bundle(resolve(args.bundle)) as bundle:
+    with open_trusted(resolve(args.bundle)) as (bundle, _):
         if bundle.manifest.task != "generation":
             raise UsageError(
                 f"is a bundle for {bundle.manifest.task}, it draws nothing",

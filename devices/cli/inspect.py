@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from bedside.devices.cli.output import console, print_json, print_line, size, table
+from bedside.devices.profiles import TrustSection
 from bedside.devices.starters import resolve
+from bedside.devices.trust import TrustStore, TrustVerdict, judge
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 
@@ -30,31 +32,29 @@ def run(args: argparse.Namespace) -> int:
     with open_bundle(resolve(args.bundle)) as bundle:
         # Facts about models and goldens that are damaged would be facts about another file.
         bundle.verify_all()
+        verdict = judge(bundle.digest, bundle.signatures, TrustSection(), TrustStore())
         if args.json:
-            print_json(describe(bundle))
+            print_json(describe(bundle, verdict))
         else:
-            _print(bundle)
+            _print(bundle, verdict)
     return 0
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
-    """The manifest, and what the file itself says."""
+def describe(bundle: Bundle, verdict: TrustVerdict) -> dict[str, Any]:
+    """The manifest, what the file itself says, and who vouches for it."""
     return {
         "digest": bundle.digest,
         "bytes": bundle.size,
         "signed": bundle.signed,
+        "signatures": verdict.signatures,
+        "refused": verdict.refused,
         "manifest": msgspec.to_builtins(bundle.manifest),
     }
 
 
-def _print(bundle: Bundle) -> None:
+def _print(bundle: Bundle, verdict: TrustVerdict) -> None:
     manifest = bundle.manifest
     out = console()
-    signed = (
-        "carries signatures, which this version does not judge"
-        if bundle.signed
-        else "no: protected against accident only"
-    )
     facts = [
         ("name", f"{manifest.name} {manifest.version}"),
         ("task", manifest.task),
@@ -62,7 +62,8 @@ def _print(bundle: Bundle) -> None:
         ("intended use", manifest.intended_use),
         ("digest", bundle.digest),
         ("size", size(bundle.size)),
-        ("signed", signed),
+        ("signed", str(verdict)),
+        ("refused here", verdict.refused or ""),
         ("guard", _GUARD[manifest.guard_sees] if "guard" in manifest.models else ""),
         ("licence", manifest.licence),
         ("needs", f"bedside {manifest.min_runtime} or later"),

@@ -40,8 +40,11 @@ COMMANDS = {
     ),
     "inspect": Command("bedside.devices.cli.inspect", "show what a bundle is"),
     "verify": Command(
-        "bedside.devices.cli.verify", "check every digest, and replay goldens on every engine here"
+        "bedside.devices.cli.verify",
+        "check signatures and every digest, and replay goldens on every engine here",
     ),
+    "sign": Command("bedside.devices.cli.sign", "vouch for a bundle with a key"),
+    "keys": Command("bedside.devices.cli.keys", "make keys, and say which ones this device trusts"),
     "export": Command(
         "bedside.export.cli", "train or take a Keras model, convert, quantize, gate and pack it"
     ),
@@ -50,7 +53,16 @@ COMMANDS = {
     ),
     "run": Command("bedside.devices.cli.run", "process a frame stream"),
     "generate": Command("bedside.devices.cli.generate", "draw pictures with a generator into a folder"),
+    "fit-profile": Command(
+        "bedside.devices.cli.fit_profile", "find where the image lies on a scanner's screen, for a profile"
+    ),
+    "tune": Command("bedside.devices.cli.tune", "find the fastest way to run a bundle on this host, for `run`"),
     "bench": Command("bedside.devices.cli.bench", "measure latency and throughput on this host"),
+    "install": Command("bedside.devices.cli.install", "put a bundle into a slot of this device"),
+    "activate": Command("bedside.devices.cli.activate", "let the candidate of a slot run, on probation"),
+    "rollback": Command("bedside.devices.cli.rollback", "let the previous bundle of a slot run again"),
+    "status": Command("bedside.devices.cli.status", "say which bundles the slots hold"),
+    "audit": Command("bedside.devices.cli.audit", "verify or show the log of what was done on this device"),
 }
 
 
@@ -84,7 +96,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _top_parser() -> Parser:
-    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items())
+    listing = "\n".join(f"  {name:<11} {command.help}" for name, command in COMMANDS.items())
     parser = Parser(
         prog="bedside",
         description="Verified models on live imaging streams. For research use; not a medical device.",

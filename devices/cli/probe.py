@@ -1,4 +1,4 @@
-"""`bedside probe`: what this host is."""
+"""`bedside probe`: what this host is, and what it permits."""
 
 from __future__ import annotations
 

@@ -6,26 +6,39 @@ import argparse
 import math
 import re
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from bedside.devices.cli.output import console, print_json, print_line, progress_console, table
-from bedside.devices.compose import PipelineSpec, Stream
-from bedside.devices.findings import Findings, lines
-from bedside.devices.overlay.wording import headline
+from bedside.devices.compose import PipelineSpec
+from bedside.devices.findings import lines
+from bedside.devices.frame_budget import HEADER, frame_budget, to_rows
+from bedside.devices.host.grants import Grant, refusals
+from bedside.devices.ladder_words import ladder_lines, step_line
 from bedside.devices.profiles import Profile, load_profile
 from bedside.devices.running import run_stream
-from bedside.devices.sources.options import CaptureOptions
-from bedside.runtime.errors import UsageError, printable
-from bedside.runtime.result import Outcome, Result
+from bedside.devices.sessions.plan import StreamPlan, plan_of, spec_of
+from bedside.devices.sessions.unit import PlannedStream, in_few_words, what_runs
+from bedside.devices.tracing import trace_path, write_trace
+from bedside.runtime.errors import printable
+from bedside.runtime.result import Result
+from bedside.runtime.stream.ladder import Step
+from bedside.runtime.stream.trace import Trace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE",
+        help="a .bedside file, or the name of a starter bundle; or SESSION.toml, with several streams",
+    )
     add_stream_arguments(parser)
     parser.add_argument(
         "--sink",
@@ -43,10 +56,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--paced", action="store_true", help="play a recording at its own frame rate, as a live stream"
     )
     parser.add_argument(
+        "--pace", type=positive, metavar="FPS", help="like --paced, at another number of frames per second"
+    )
+    parser.add_argument(
+        "--jitter",
+        type=positive,
+        metavar="MS",
+        help="hand paced frames over late by a random time of this spread, as a real device does",
+    )
+    parser.add_argument(
         "--smoothing",
         type=fraction,
         metavar="ALPHA",
         help="smooth scores over time: weight of the newest frame, 0 to 1",
+    )
+    parser.add_argument(
+        "--trace",
+        type=trace_file,
+        metavar="FILE.json",
+        help="record where the time of every frame goes, for ui.perfetto.dev; the last frames are kept",
+    )
+    parser.add_argument(
+        "--ladder",
+        choices=("on", "off"),
+        help="whether a live stream steps down to cheaper variants under stress (default: as the profile says)",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON object on standard output")
 
@@ -92,6 +125,14 @@ def positive(text: str) -> float:
     return value
 
 
+def trace_file(text: str) -> Path:
+    """A path that ends in `.json`."""
+    try:
+        return trace_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
 def fraction(text: str) -> float:
     """A number above 0, at most 1."""
     value = _number(text)
@@ -114,63 +155,61 @@ def spec_from(args: argparse.Namespace) -> PipelineSpec:
         UsageError: There is no source.
         ProfileError: The profile is unknown or mistyped.
     """
+    return plan_from(args).spec
+
+
+def plan_from(args: argparse.Namespace) -> StreamPlan:
+    """The plan of a run; see `spec_from`.
+
+    Raises:
+        UsageError: There is no source.
+        ProfileError: The profile is unknown or mistyped.
+    """
     profile = load_profile(args.device) if args.device else Profile(name="none")
-    capture, engine = profile.capture, profile.engine
-    source = args.source or capture.source
-    if source is None:
-        raise UsageError("no source", hint="give --source URI, or a profile with [capture] source")
-    given: dict[str, Any] = {
-        "policy": getattr(args, "policy", None) or capture.policy,
-        "smoothing": getattr(args, "smoothing", None) or profile.task.smoothing,
-    }
-    return PipelineSpec(
+    asked = getattr(args, "ladder", None)
+    spec = spec_of(
+        profile,
         bundle=args.bundle,
-        source=source,
+        source=args.source,
         sinks=tuple(getattr(args, "sink", ())),
         engine=args.engine,
-        engine_preference=engine.preference,
-        variant=args.variant or engine.variant,
-        threads=args.threads or engine.threads,
-        hint=engine.hint,
-        roi=profile.screen.roi,
-        masks=profile.screen.masks,
-        max_age_ms=profile.budget.max_age_ms,
-        top_k=profile.task.top_k,
+        variant=args.variant,
+        threads=args.threads,
+        policy=getattr(args, "policy", None),
+        smoothing=getattr(args, "smoothing", None),
         paced=getattr(args, "paced", False),
+        pace_fps=getattr(args, "pace", None),
+        jitter_ms=getattr(args, "jitter", None) or 0.0,
         max_frames=getattr(args, "max_frames", None),
         seconds=getattr(args, "seconds", None),
-        capture=CaptureOptions(
-            width=capture.width,
-            height=capture.height,
-            fps=capture.fps,
-            fourcc=capture.fourcc,
-            buffers=capture.buffers,
-            adopt_size=capture.adopt_size,
-        ),
-        **given,
+        ladder=msgspec.structs.replace(profile.ladder, enabled=asked == "on") if asked else None,
     )
+    return plan_of(profile, spec)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the stream and print its summary.
+    """Run the stream, or the streams of a session file, and print what came of it.
 
     Returns:
-        0; 130 or 143 when a signal ended it. Errors are raised after the summary was printed.
+        0; 130 or 143 when a signal ended it; of a session the worst of its streams. Errors of a single stream are
+        raised after the summary was printed.
     """
-    spec = spec_from(args)
-    progress = Watch(total=spec.max_frames, enabled=sys.stderr.isatty() and not args.json)
-    found = Findings()
+    if args.bundle.endswith(".toml"):
+        from bedside.devices.cli import session
 
-    def see(result: Result) -> None:
-        found.add(result)
-        progress.see(result)
-
-    stream = Stream(spec, on_result=see)
+        return session.run(args)
+    plan = plan_from(args)
+    progress = Watch(total=plan.spec.max_frames, enabled=sys.stderr.isatty() and not args.json)
+    trace = Trace() if args.trace is not None else None
+    stream = PlannedStream(plan, on_result=progress.see, trace=trace, on_step=progress.step)
+    stream.load()
     # Said with the first result: a stream that never begins has one line to say, its error.
-    progress.opening = what_runs(stream, chosen=args.variant is not None and args.engine is not None)
+    progress.opening = what_runs(stream.stream)
     with progress:
         ended = run_stream(stream)
-    summary = {**stream.summary(ended.summary), "findings": found.summary()}
+    summary = stream.summary(ended.summary)
+    if trace is not None:
+        summary |= save_trace(args.trace, trace, summary, plan.name)
     if args.json:
         print_json(summary)
     elif ended.summary.ledger.captured or ended.summary.error is None:
@@ -182,14 +221,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def what_runs(stream: Stream, *, chosen: bool) -> str:
-    """One line: which variant runs on which engine, and that nobody measured it here."""
-    session = stream.loaded.session
-    why = "as asked" if chosen else "by default, not by measurement on this host"
-    return (
-        f"{stream.manifest.name} {stream.manifest.version}: {stream.loaded.variant.id} on {session.engine}, "
-        f"{session.options.threads} threads, {why}; goldens hold"
-    )
+def save_trace(path: Path, trace: Trace, summary: dict[str, Any], stream: str) -> dict[str, Any]:
+    """Write the trace, and sum it up for the summary.
+
+    Raises:
+        SinkError: It cannot be written.
+    """
+    about = {
+        key: summary[key] for key in ("name", "version", "variant", "engine", "threads", "source", "ledger")
+    }
+    write_trace(path, trace, {"stream": stream, **about})
+    stages = frame_budget(trace.events())
+    return {"trace": str(path), "frame_budget": [stage.to_dict() for stage in stages]}
 
 
 class Watch:
@@ -217,14 +260,12 @@ class Watch:
             line, self.opening = printable(self.opening), None
             self._progress.console.print(Text(line), soft_wrap=True)
         if self._enabled:
-            said = result.result if result.outcome is Outcome.OK else None
-            what = (
-                " ".join(headline(said)).rstrip()
-                if said is not None
-                else str(result.reason or result.outcome)
-            )
-            shown = escape(printable(what))
+            shown = escape(printable(in_few_words(result)))
             self._progress.update(self._task, advance=1, description=f"{shown}, age {result.age_ms:.1f} ms")
+
+    def step(self, step: Step) -> None:
+        """Tell of a step of the ladder."""
+        self._progress.console.print(Text(printable(step_line(step))), soft_wrap=True)
 
     def __enter__(self) -> Watch:
         self._progress.start()
@@ -242,6 +283,22 @@ def ledger_line(ledger: dict[str, Any]) -> str:
     if ledger["in_flight"]:
         parts.append(f"{ledger['in_flight']} in flight")
     return f"{ledger['captured']} captured = " + " + ".join(parts)
+
+
+def host_lines(setup: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was asked of the host: one line with all that was granted, and one for each refusal."""
+    grants = [msgspec.convert(grant, Grant) for grant in setup]
+    granted: dict[tuple[str, str], list[str]] = {}
+    for grant in grants:
+        # Every run collects between frames: nobody asked for it by name.
+        if grant.granted and grant.what != "garbage collection":
+            whose = granted.setdefault((grant.what, grant.have), [])
+            whose += [] if grant.who == "process" else [grant.who]
+    parts = [
+        f"{what}{' of ' if whose else ''}{', '.join(whose)}: {have}"
+        for (what, have), whose in granted.items()
+    ]
+    return [f"host: {'; '.join(parts)}"] * bool(parts) + [f"host: {g.line}" for g in refusals(grants)]
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -264,8 +321,16 @@ def print_summary(summary: dict[str, Any]) -> None:
         )
     header = ("ms", "p50", "p90", "p95", "p99", "p99.9", "max", "samples")
     out.print(table("Latency (- : too few samples to say)", header, rows, right=range(1, 8)))
+    if summary.get("frame_budget"):
+        out.print(
+            table("Where the time of a frame goes", HEADER, to_rows(summary["frame_budget"]), range(1, 5))
+        )
     fps = f"{summary['fps']:.1f}" if summary["fps"] is not None else "-"
     print_line(f"{fps} frames/s, {summary['variant']} on {summary['engine']} {summary['engine_version']}")
+    for line in ladder_lines(summary["ladder"]) if "ladder" in summary else ():
+        print_line(line)
+    for line in host_lines(summary.get("host", {}).get("setup", ())):
+        print_line(line)
     for sink in summary["sinks"]:
         lost = f", {sink['dropped']} dropped" if sink["dropped"] else ""
         print_line(f"{sink['sink']}: {sink['written']} results{lost}")

@@ -1,4 +1,5 @@
-"""`bedside verify BUNDLE`: every digest, and the goldens of every variant on every engine of this host."""
+"""`bedside verify BUNDLE`: signatures, every digest, and the goldens of every variant on every engine of this
+host."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from rich.text import Text
 
 from bedside.devices.cli.output import console, print_json, print_line, size, table
 from bedside.devices.cli.run import thread_count
+from bedside.devices.profiles import TrustSection, load_profile
 from bedside.devices.starters import resolve
+from bedside.devices.trust import TrustVerdict, open_trusted
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant
-from bedside.runtime.bundle.reader import Bundle, open_bundle
+from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.errors import EngineError, printable
 from bedside.runtime.loading import open_session
@@ -50,7 +53,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=thread_count, metavar="N", help="threads of the engine (default: this host's)"
     )
+    parser.add_argument(
+        "--device", metavar="PROFILE", help="a profile's name or the path of its TOML file: whom it trusts"
+    )
+    parser.add_argument(
+        "--require-signature", action="store_true", help="refuse a bundle that no trusted key has signed"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def policy_of(args: argparse.Namespace) -> TrustSection:
+    """What the profile requires, or the option."""
+    policy = load_profile(args.device).trust if args.device else TrustSection()
+    return msgspec.structs.replace(policy, require_signature=policy.require_signature or args.require_signature)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,19 +73,29 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         0, or 1 when any golden check failed.
+
+    Raises:
+        TrustError: It is not signed as it has to be.
     """
     options = SessionOptions(threads=args.threads or engines.default_threads())
-    with open_bundle(resolve(args.bundle)) as bundle:
+    with open_trusted(resolve(args.bundle), policy_of(args)) as (bundle, verdict):
         bundle.verify_all()
         checks = check_all(bundle, options)
         ok = bool(checks) and all(c.ok for c in checks)
         if args.json:
             absent = {s.id: s.reason for s in engines.statuses() if not s.available}
             print_json(
-                {"bundle": bundle.digest, "bytes": bundle.size, "ok": ok, "checks": checks, "absent": absent}
+                {
+                    "bundle": bundle.digest,
+                    "bytes": bundle.size,
+                    "signatures": verdict.signatures,
+                    "ok": ok,
+                    "checks": checks,
+                    "absent": absent,
+                }
             )
         else:
-            _print(bundle, checks)
+            _print(bundle, verdict, checks)
     return 0 if ok else 1
 
 
@@ -98,9 +123,10 @@ def _check(
     return Check(*common, True, report.error, report.pixels, tolerance, None)
 
 
-def _print(bundle: Bundle, checks: list[Check]) -> None:
+def _print(bundle: Bundle, verdict: TrustVerdict, checks: list[Check]) -> None:
     out = console()
     print_line(f"{bundle.path}: {size(bundle.size)}, every digest holds; bundle {bundle.digest}")
+    print_line(f"signed: {verdict}")
     rows = [
         (
             c.variant if c.role == "main" else f"{c.role}/{c.variant}",

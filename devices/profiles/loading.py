@@ -12,7 +12,7 @@ from bedside.runtime import strict_toml
 from bedside.runtime.errors import ProfileError
 
 # What the patterns of the schema mean.
-_FORMS = {
+FORMS = {
     **strict_toml.FORMS,
     "engine.variant": "the id of a variant, for example tflite-int8",
     "capture.fourcc": "four characters, for example MJPG",
@@ -34,13 +34,22 @@ def load_profile(name_or_path: str | Path) -> Profile:
     Raises:
         ProfileError: There is none, or it is mistyped; the key and what it allows are named.
     """
+    return parse_profile(read_profile(name_or_path), where=str(name_or_path))
+
+
+def read_profile(name_or_path: str | Path) -> bytes:
+    """The text of a profile, as `load_profile` finds it, not checked yet.
+
+    Raises:
+        ProfileError: There is none, or it cannot be read.
+    """
     text, names = str(name_or_path), profile_names()
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text or os.sep in text:
         path = Path(text)
         with contextlib.suppress(RuntimeError):  # the home of a user that there is not
             path = path.expanduser()
         hint = f"profiles that come with bedside: {', '.join(names)}"
-        return parse_profile(strict_toml.read_file(path, error=ProfileError, hint=hint), where=text)
+        return strict_toml.read_file(path, error=ProfileError, hint=hint)
     if text not in names:
         raise ProfileError(
             "no such profile",
@@ -48,8 +57,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
             hint=f"{strict_toml.did_you_mean(text, names)}there are {', '.join(names)}; "
             "a file of your own ends in .toml",
         )
-    data = importlib.resources.files("bedside.devices.profiles").joinpath(f"{text}.toml").read_bytes()
-    return parse_profile(data, where=text)
+    return importlib.resources.files("bedside.devices.profiles").joinpath(f"{text}.toml").read_bytes()
 
 
 def parse_profile(data: bytes, *, where: str) -> Profile:
@@ -62,7 +70,7 @@ def parse_profile(data: bytes, *, where: str) -> Profile:
     Raises:
         ProfileError: It is no TOML, has a key that no profile has, or a value that the key does not allow.
     """
-    profile = strict_toml.loads(data, Profile, error=ProfileError, where=where, forms=_FORMS)
+    profile = strict_toml.loads(data, Profile, error=ProfileError, where=where, forms=FORMS)
     try:
         check(profile)
     except ValueError as error:

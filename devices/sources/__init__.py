@@ -1,8 +1,9 @@
-"""Where frames come from: video, pictures, DICOM, cameras, generators; and what wraps them."""
+"""Where frames come from: video, pictures, DICOM, cameras, streams, generators; and what wraps them."""
 
 from bedside.devices.sources.camera import CameraEntry, CameraSource, list_cameras
 from bedside.devices.sources.dicom import DicomSource
 from bedside.devices.sources.images import ImageSource
+from bedside.devices.sources.network import NetworkSource
 from bedside.devices.sources.options import CaptureOptions
 from bedside.devices.sources.pacing import Limited, Looped, Paced
 from bedside.devices.sources.sample import echo_cine_path
@@ -17,6 +18,7 @@ __all__ = [
     "ImageSource",
     "Limited",
     "Looped",
+    "NetworkSource",
     "Paced",
     "VideoSource",
     "echo_cine_path",

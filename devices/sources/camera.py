@@ -11,9 +11,8 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from bedside.devices.sources.grab import Capture, PooledGrabber
+from bedside.devices.sources.grab import Capture, PooledGrabber, fourcc_name
 from bedside.devices.sources.options import CaptureOptions
-from bedside.devices.sources.video import fourcc_name
 from bedside.runtime.clock import Clock
 from bedside.runtime.errors import SourceError
 from bedside.runtime.frame import Frame
@@ -26,6 +25,10 @@ SELECT_TIMEOUT_S = 1
 
 FPS_TOLERANCE = 0.01
 """Relative difference at which a granted frame rate still is the one asked for: 29.97 is 30."""
+
+DRIVER_STAMP_NS = 1_000_000_000
+"""A driver's stamp older than this is of another clock than ours, or of a frame that the time-out would have
+refused."""
 
 Device = int | str
 Opener = Callable[[Device], Capture]
@@ -74,7 +77,12 @@ def open_capture(device: Device) -> Capture:
 
 
 class CameraSource(SourceBase):
-    """A live camera, BGR. The stamp is taken when the driver has handed a frame over, before its conversion.
+    """A live camera or capture card, BGR.
+
+    The stamp is the driver's own where it counts on the host's monotonic clock, as V4L2 drivers do
+    (`V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC`, Linux media documentation, "Buffers"; OpenCV gives it as
+    `CAP_PROP_POS_MSEC`): a frame that waited in the driver's queue is as old as it is. Elsewhere it is taken when
+    the driver has handed the frame over, before its conversion.
 
     Args:
         device: Number or path.
@@ -96,9 +104,11 @@ class CameraSource(SourceBase):
         self._options = options or CaptureOptions()
         self._capture: Capture | None = None
         self._grabber: PooledGrabber | None = None
+        self._last_ns = 0
 
     def _open(self) -> SourceInfo:
         capture = self._capture = self._opener(self._device)
+        self._last_ns = 0
         if not capture.isOpened():
             raise SourceError("no such camera, or it is in use", where=self.name, hint=_what_there_is())
         self._ask(capture)
@@ -152,12 +162,14 @@ class CameraSource(SourceBase):
         if self._capture is None or self._grabber is None:
             return None
         if not self._capture.grab():
+            if self._cancelled.is_set():
+                return None
             raise SourceError(
                 "the camera stopped giving frames",
                 where=self.name,
                 hint="unplugged, or taken by another program",
             )
-        captured_ns = self.clock.now_ns()
+        captured_ns, pts_ns = self._stamp(self._capture)
         lease = self._grabber.retrieve(self._capture)
         return Frame(
             pixels=lease.buffer,
@@ -165,8 +177,18 @@ class CameraSource(SourceBase):
             captured_ns=captured_ns,
             source=self.name,
             color="bgr",
+            pts_ns=pts_ns,
             lease=lease,
         )
+
+    def _stamp(self, capture: Capture) -> tuple[int, int | None]:
+        """When the grabbed frame was captured, and the driver's own time of it where that can be used."""
+        now_ns = self.clock.now_ns()
+        driver_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        if 0 <= now_ns - driver_ns <= DRIVER_STAMP_NS and driver_ns > self._last_ns:
+            self._last_ns = driver_ns
+            return driver_ns, driver_ns
+        return now_ns, None
 
     def _close(self) -> None:
         if self._capture is not None:

@@ -91,3 +91,9 @@ class PooledGrabber:
         lease = self.pool.lease()
         np.copyto(lease.buffer, picture)
         return lease
+
+
+def fourcc_name(value: float) -> str:
+    """A FOURCC as text, "" where there is none."""
+    raw = (int(value) & 0xFFFFFFFF).to_bytes(4, "little") if value > 0 else b""
+    return raw.decode("latin-1").strip("\0 ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import msgspec
+import numpy as np
 
 from bedside.runtime.clock import Clock, MonotonicClock
 from bedside.runtime.errors import FrameError, SourceError
@@ -42,19 +43,38 @@ class Paced(_Wrapper):
     be decoded has its turn in the cadence too. Nothing is skipped here: what is too much is the mailbox's to
     drop.
 
+    With jitter, frame `i` is due at `t0 + i / fps + d[i]`, and never before the frame that precedes it. `d[i]` is
+    the absolute value of a normal variable: transfer, interrupt and wake-up can only add to the moment of
+    exposure. Each delay counts from the cadence, as an exposure does not wait for the host; lateness therefore
+    never adds up. This is a model, not a measurement. To match a device, take the standard deviation of the
+    differences of `captured_ns` in a run on it and divide it by 0.853: the difference of two such delays has a
+    variance of `2 (1 - 2/pi)` spreads squared.
+
     Args:
         source: A recording.
         clock: Waits and stamps.
         fps: Frames per second; the source's own rate by default.
+        jitter_ms: Spread of the normal variable, in ms.
+        seed: Of the delays: the same ones with every `open`.
     """
 
-    def __init__(self, source: Source, clock: Clock | None = None, fps: float | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        clock: Clock | None = None,
+        fps: float | None = None,
+        *,
+        jitter_ms: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         super().__init__(source)
         self._clock: Clock = clock or MonotonicClock()
         self._wanted = fps
+        self._jitter_ns, self._seed = jitter_ms * 1e6, seed
+        self._delays = np.random.default_rng(seed)
         self._fps = 0.0
         self._begin_ns: int | None = None
-        self._count = 0
+        self._due_ns = self._count = 0
         self._ended = False
         self._stop = threading.Event()
 
@@ -73,9 +93,12 @@ class Paced(_Wrapper):
                     "a live source has a pace of its own", where=info.name, hint="leave --paced out"
                 )
             raise SourceError(
-                "nothing says how fast to play it", where=info.name, hint="add ?fps=N to the source"
+                "nothing says how fast to play it",
+                where=info.name,
+                hint="add ?fps=N to the source, or --pace N",
             )
         self._fps, self._begin_ns, self._count, self._ended = fps, None, 0, False
+        self._delays = np.random.default_rng(self._seed)
         return msgspec.structs.replace(info, fps=fps, live=True)
 
     def read(self) -> Frame | None:
@@ -85,8 +108,11 @@ class Paced(_Wrapper):
         if not self._fps:
             return super().read()  # is not open, and says so
         if self._begin_ns is None:
-            self._begin_ns = self._clock.now_ns()
+            self._begin_ns = self._due_ns = self._clock.now_ns()
         due_ns = self._begin_ns + round(self._count * 1e9 / self._fps)
+        if self._jitter_ns:
+            due_ns += abs(round(self._delays.normal(0.0, self._jitter_ns)))
+        self._due_ns = due_ns = max(due_ns, self._due_ns)
         if not self._clock.sleep_until(due_ns, self._stop):
             return None
         self._count += 1

@@ -1,4 +1,4 @@
-"""Source URIs: a path, `camera:0`, `synthetic:ultrasound?fps=60`, `sample:echo-cine`."""
+"""Source URIs: a path, `camera:0`, `rtsp://host/stream`, `synthetic:ultrasound?fps=60`, `sample:echo-cine`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 from bedside.devices.sources.camera import CameraSource
 from bedside.devices.sources.dicom import DicomSource
 from bedside.devices.sources.images import ImageSource
+from bedside.devices.sources.network import NETWORK_SCHEMES, NetworkSource
 from bedside.devices.sources.options import CaptureOptions
 from bedside.devices.sources.sample import SAMPLES, echo_cine_path
 from bedside.devices.sources.video import VideoSource
@@ -24,18 +25,25 @@ from bedside.runtime.protocols import Source
 
 SCHEMES = ("camera", "sample", "synthetic")
 
-_ALLOWED = "a path, camera:N, camera:/dev/videoN, sample:echo-cine, synthetic:NAME?fps=..&size=WxH&frames=N"
+_ALLOWED = (
+    "a path, camera:N, camera:/dev/videoN, rtsp://, http(s):// or udp:// with #transport=tcp&read_timeout=2, "
+    "sample:echo-cine, synthetic:NAME?fps=..&size=WxH&frames=N"
+)
+_MOST_SECONDS = 60.0  # as `CaptureOptions` allows
 # Two letters at least: `C:\clips` is a path.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
+_URL = re.compile(r"([A-Za-z]+)://([^#\s]+)(?:#(.*))?", re.DOTALL)
 
 
 class SourceUri(msgspec.Struct, frozen=True):
     """A source URI, taken apart.
 
     Attributes:
-        scheme: One of `SCHEMES`, or `path`.
-        target: What stands between the scheme and the question mark.
-        options: Keys and values behind the question mark.
+        scheme: One of `SCHEMES` or `NETWORK_SCHEMES`, or `path`.
+        target: What stands between the scheme and the question mark; of a stream its whole URL, without a
+            fragment.
+        options: Keys and values behind the question mark. What a URL has there is its server's business: ours
+            are its fragment, which is never sent (RFC 3986, section 3.5).
     """
 
     scheme: str
@@ -53,6 +61,11 @@ def parse_uri(text: str) -> SourceUri:
         raise UsageError("empty source", hint=f"give {_ALLOWED}")
     if _exists(text):
         return SourceUri("path", text)
+    url = _URL.fullmatch(text)
+    if url is not None and url[1].lower() in NETWORK_SCHEMES:
+        return SourceUri(
+            url[1].lower(), f"{url[1].lower()}://{url[2]}", parse_query(url[3], text) if url[3] else {}
+        )
     body, mark, query = text.rpartition("?")
     if not mark:
         body, query = text, ""
@@ -152,13 +165,32 @@ def _fourcc(text: str) -> str:
     return text
 
 
+def _transport(text: str) -> str:
+    if text not in ("tcp", "udp"):
+        raise ValueError("expected tcp or udp")
+    return text
+
+
+def _seconds(text: str) -> float:
+    value = positive_number(text)
+    if value > _MOST_SECONDS:
+        raise ValueError(f"expected at most {_MOST_SECONDS:g} seconds")
+    return value
+
+
+def _switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return text == "true"
+
+
 def open_source(uri: str, *, clock: Clock | None = None, capture: CaptureOptions | None = None) -> Source:
     """Choose the source that a URI names; it is opened by its own `open`.
 
     Args:
         uri: A path (the file's content decides what it is), or a scheme of `SCHEMES`.
         clock: For the stamps; the host's by default.
-        capture: For cameras; options in the URI go before it.
+        capture: For cameras and streams; options in the URI go before it.
 
     Raises:
         UsageError: The URI is malformed, or has an unknown scheme or option.
@@ -168,6 +200,8 @@ def open_source(uri: str, *, clock: Clock | None = None, capture: CaptureOptions
     capture = capture or CaptureOptions()
     if parsed.scheme == "camera":
         return _camera(parsed, uri, clock, capture)
+    if parsed.scheme in NETWORK_SCHEMES:
+        return _stream(parsed, clock, capture)
     if parsed.scheme == "synthetic":
         from bedside.devices.sources.synthetic import SyntheticSource
 
@@ -199,6 +233,23 @@ def _camera(parsed: SourceUri, uri: str, clock: Clock | None, capture: CaptureOp
     raise UsageError(
         f"no camera is called {target!r}", where=uri, hint="write camera:0 or camera:/dev/video0"
     )
+
+
+def _stream(parsed: SourceUri, clock: Clock | None, capture: CaptureOptions) -> Source:
+    given = read_options(
+        parsed.options,
+        {
+            "transport": _transport,
+            "open_timeout": _seconds,
+            "read_timeout": _seconds,
+            "stream_time": _switch,
+        },
+        parsed.target,
+    )
+    for key in ("open_timeout", "read_timeout"):
+        if key in given:
+            given[f"{key}_s"] = given.pop(key)
+    return NetworkSource(parsed.target, msgspec.structs.replace(capture, **given), clock=clock)
 
 
 def _recording(path: Path, fps: float | None, clock: Clock | None, adopt_size: bool) -> Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bedside.devices.sources.grab import Capture, PooledGrabber, Shape
+from bedside.devices.sources.grab import Capture, PooledGrabber, Shape, fourcc_name
 from bedside.runtime.clock import Clock
 from bedside.runtime.errors import SourceError
 from bedside.runtime.frame import Frame, SourceReference
@@ -142,9 +142,3 @@ class VideoSource(SourceBase):
         if self._capture is not None:
             self._capture.release()
         self._capture = self._grabber = None
-
-
-def fourcc_name(value: float) -> str:
-    """A FOURCC as text, "" where there is none."""
-    raw = (int(value) & 0xFFFFFFFF).to_bytes(4, "little") if value > 0 else b""
-    return raw.decode("latin-1").strip("\0 ")

@@ -1,4 +1,4 @@
-"""Open a bundle: container, digests, manifest, in that order; nothing unverified is parsed."""
+"""Open a bundle: container, digest, signatures, manifest, in that order; nothing unverified is parsed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,10 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bedside.runtime import __version__
-from bedside.runtime.bundle import container
+from bedside.runtime.bundle import container, signatures
 from bedside.runtime.bundle.manifest import FileRef, Manifest
 from bedside.runtime.bundle.rules import decode
+from bedside.runtime.bundle.signatures import Signature
 from bedside.runtime.errors import BundleError
+
+#: Called with the digest of a bundle and its signatures, before its manifest is parsed. Raises `BundleError` to
+#: refuse it. The runtime judges no signature itself: which keys are trusted, only a device knows.
+Judge = Callable[[str, tuple[Signature, ...]], None]
 
 
 class Bundle:
@@ -33,27 +39,41 @@ class Bundle:
         manifest: The checked content of `bundle.json`.
         digest: Hex sha256 of `bundle.json` as stored: the identity of the bundle.
         size: Of the file, in bytes.
-        signed: Whether `signatures.json` is there. This version carries it and does not judge it.
+        stored: `bundle.json`, byte for byte.
+        signatures: Of `signatures.json`, well-formed and otherwise as they came; see `Judge`.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, limits: container.Limits = container.LIMITS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: BinaryIO,
+        limits: container.Limits = container.LIMITS,
+        judge: Judge | None = None,
+    ) -> None:
         self.path = path
         self._file = file
         try:
             self._container = container.Container(file, limits)
-            stored = self._container.read(container.MANIFEST)
-            self.signed = container.SIGNATURES in self._container.entries
-            if self.signed:
-                self._container.read(container.SIGNATURES)
-            self.manifest: Manifest = decode(stored, __version__)
+            self.stored = self._container.read(container.MANIFEST)
+            self.digest = hashlib.sha256(self.stored).hexdigest()
+            self.signatures: tuple[Signature, ...] = ()
+            if container.SIGNATURES in self._container.entries:
+                self.signatures = signatures.decode(self._container.read(container.SIGNATURES))
+            if judge is not None:
+                judge(self.digest, self.signatures)
+            self.manifest: Manifest = decode(self.stored, __version__)
             self._files = self.manifest.files()
             self._check_members()
         except ValueError as error:
             raise self._refused(str(error)) from None
         except OSError as error:
             raise self._refused(f"cannot be read: {error.strerror or error}") from None
-        self.digest = hashlib.sha256(stored).hexdigest()
         self.size = self._container.size
+
+    @property
+    def signed(self) -> bool:
+        """Whether it carries signatures, good or bad."""
+        return bool(self.signatures)
 
     def _refused(self, what: str) -> BundleError:
         hint = "copy the file again from the workstation, and compare its sha256 there and here"
@@ -124,8 +144,15 @@ class Bundle:
         self.close()
 
 
-def open_bundle(path: str | Path, limits: container.Limits = container.LIMITS) -> Bundle:
+def open_bundle(
+    path: str | Path, limits: container.Limits = container.LIMITS, judge: Judge | None = None
+) -> Bundle:
     """Open a bundle after checking its container and its manifest.
+
+    Args:
+        path: Of the file.
+        limits: Hard limits.
+        judge: Looks at the signatures, before the manifest is parsed.
 
     Raises:
         BundleError: One line that says why it is refused and what to do.
@@ -145,7 +172,7 @@ def open_bundle(path: str | Path, limits: container.Limits = container.LIMITS) -
         # And again at the open file, which may be another one by now.
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise not_regular
-        return Bundle(path, file, limits)
+        return Bundle(path, file, limits, judge)
     except BaseException:
         file.close()
         raise

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bedside.runtime.bundle import container
+from bedside.runtime.bundle import container, signatures
 from bedside.runtime.bundle.manifest import FileRef, Manifest
+from bedside.runtime.bundle.reader import Bundle
 from bedside.runtime.bundle.rules import encode
+from bedside.runtime.bundle.signatures import Signature
 from bedside.runtime.errors import BundleError, SinkError
 
 
@@ -54,6 +56,46 @@ def write_bundle(path: str | Path, manifest: Manifest, members: Mapping[str, byt
         except ValueError as error:
             raise BundleError(str(error), where=str(path)) from None
     return hashlib.sha256(stored).hexdigest()
+
+
+def write_signed(path: str | Path, bundle: Bundle, signed: Iterable[Signature]) -> None:
+    """Write an open bundle again, with these signatures in place of those that it has, atomically.
+
+    `bundle.json` is written as it is stored, whatever this version would write: the digest stays.
+
+    Args:
+        path: Where to; may be where the bundle is.
+        bundle: Open; its members are read one by one, and checked.
+        signed: At least one.
+
+    Raises:
+        BundleError: A member is damaged, or there are no signatures or too many.
+        SinkError: The file cannot be written; nothing is left behind.
+    """
+    try:
+        members = _Signed(bundle, signatures.encode(signed))
+    except ValueError as error:
+        raise BundleError(str(error), where=str(bundle.path)) from None
+    with replacing(Path(path)) as file:
+        container.dump(members, file)
+
+
+class _Signed(Mapping[str, bytes]):
+    """The members of an open bundle with other signatures; one of them in memory at a time."""
+
+    def __init__(self, bundle: Bundle, signed: bytes) -> None:
+        self._bundle = bundle
+        self._given = {container.MANIFEST: bundle.stored, container.SIGNATURES: signed}
+        self._names = (*self._given, *bundle.manifest.files())
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._given[name] if name in self._given else self._bundle.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from bedside.runtime.errors import BedsideError, SinkError
 from bedside.runtime.frame import Frame
 from bedside.runtime.protocols import Sink, SourceInfo
 from bedside.runtime.result import Result
+from bedside.runtime.stream.trace import WRITE, Trace
 
 #: Unwritten results per sink; with pixels, eight 1080p frames are 50 MB.
 DEPTH = 64
@@ -46,13 +47,17 @@ class Delivery:
             the result.
         depth: Results that may be unwritten; None for `DEPTH`, or `DEPTH_PIXELS` where the sink holds the
             frames too.
+        trace: Records how long each write took.
     """
 
-    def __init__(self, sink: Sink, *, wait: bool, depth: int | None = None) -> None:
+    def __init__(
+        self, sink: Sink, *, wait: bool, depth: int | None = None, trace: Trace | None = None
+    ) -> None:
         self.sink = sink
         self.wait = wait
         self.error: SinkError | None = None
         self._depth = depth or (DEPTH_PIXELS if sink.needs_frame else DEPTH)
+        self._trace = trace
         self._queue: deque[tuple[Result, Frame | None]] = deque()
         self._changed = threading.Condition()
         self._written = 0
@@ -216,9 +221,12 @@ class Delivery:
                 result, frame = self._queue.popleft()
                 self._writing = True
             written = False
+            begin = 0 if self._trace is None else self._trace.clock.now_ns()
             try:
                 self.sink.write(result, frame)
                 written = True
+                if self._trace is not None:
+                    self._trace.span(self.sink.name, WRITE, result.seq, begin, self._trace.clock.now_ns())
             finally:
                 if frame is not None:
                     frame.release()

@@ -14,6 +14,7 @@ from bedside.runtime.loading import Loaded
 from bedside.runtime.preprocess import Preprocess
 from bedside.runtime.result import GuardScore, Withheld
 from bedside.runtime.stream.guard import Guard
+from bedside.runtime.stream.trace import Trace
 from bedside.runtime.tasks import NotFiniteError, TaskDecoder, View
 
 Spacing = tuple[float, float]
@@ -48,6 +49,7 @@ class Inference:
         clock: For the durations.
         guard: Where the bundle has one.
         enforce: False only to measure: the model runs whatever the guard says.
+        trace: Records when each stage began and ended.
 
     Attributes:
         stages: Names of what is timed: `preprocess`, `guard` where there is one, `invoke`, `decode`.
@@ -62,6 +64,7 @@ class Inference:
         *,
         guard: Guard | None = None,
         enforce: bool = True,
+        trace: Trace | None = None,
     ) -> None:
         self.stages: tuple[str, ...] = ("preprocess", "invoke", "decode")
         if guard is not None:
@@ -74,6 +77,7 @@ class Inference:
         self._clock = clock
         self._guard = guard
         self._enforce = enforce
+        self._trace = trace
         # Engines may overwrite their input.
         self._seen: Array | None = None
         if task.needs_input:
@@ -102,6 +106,8 @@ class Inference:
                 if self._enforce and score.score > score.threshold:
                     # What was seen before the camera went elsewhere must not be averaged into what comes after.
                     self._task.reset()
+                    if self._trace is not None:
+                        self._trace.stages(frame.seq, self.stages, started, prepared, guarded)
                     return Answer(None, Withheld.OUT_OF_DISTRIBUTION, score)
             outputs = self._session.invoke()
             invoked = now()
@@ -110,7 +116,11 @@ class Inference:
         except NotFiniteError:
             return Answer(None, Withheld.NOT_FINITE, score)
         if self._guard is None:
+            if self._trace is not None:
+                self._trace.stages(frame.seq, self.stages, started, prepared, invoked, decoded)
             return Answer(result, None, None, (prepared - started, invoked - prepared, decoded - invoked))
+        if self._trace is not None:
+            self._trace.stages(frame.seq, self.stages, started, prepared, guarded, invoked, decoded)
         spent = (prepared - started, guarded - prepared, invoked - guarded, decoded - invoked)
         return Answer(result, None, score, spent)
 

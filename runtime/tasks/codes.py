@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -32,7 +33,14 @@ def sigmoid(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return values
 
 
-def over(array: Array, spec: TensorSpec, level: float, *, inclusive: bool = False) -> npt.NDArray[np.bool_]:
+def over(
+    array: Array,
+    spec: TensorSpec,
+    level: float,
+    *,
+    inclusive: bool = False,
+    out: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.bool_]:
     """Where the real value is above a level.
 
     Args:
@@ -40,23 +48,29 @@ def over(array: Array, spec: TensorSpec, level: float, *, inclusive: bool = Fals
         spec: Of the tensor.
         level: A real value; may be infinite.
         inclusive: The level itself counts as well.
+        out: Where to write it, of the same shape; None makes an array.
     """
+    if out is None:
+        out = np.empty(array.shape, np.bool_)
     quantization = spec.quantization
     if quantization is not None and array.dtype.name not in _CODES:
         array, quantization = dequantize(array, spec), None
     if quantization is None:
-        found: npt.NDArray[np.bool_] = array >= level if inclusive else array > level
-        return found
+        (np.greater_equal if inclusive else np.greater)(array, level, out=out)
+        return out
     if abs(level) > _FAR * quantization.scale:
-        return np.full(array.shape, level < 0)
+        out.fill(level < 0)
+        return out
     code = _first_code(quantization.scale, quantization.zero_point, level, inclusive)
     limits = np.iinfo(array.dtype)
     if not limits.min < code <= limits.max:
-        return np.full(array.shape, code <= limits.min)
-    reached: npt.NDArray[np.bool_] = array >= array.dtype.type(code)
-    return reached
+        out.fill(code <= limits.min)
+        return out
+    np.greater_equal(array, array.dtype.type(code), out=out)
+    return out
 
 
+@functools.lru_cache(maxsize=256)
 def _first_code(scale: float, zero_point: int, level: float, inclusive: bool) -> int:
     """The lowest code that means more, in the arithmetic of `dequantize`: float32."""
     step, border = np.float32(scale), np.float32(level)

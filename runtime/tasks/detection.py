@@ -10,7 +10,7 @@ from bedside.runtime.bundle.decode import DetectionDecode
 from bedside.runtime.bundle.manifest import TensorSpec
 from bedside.runtime.engines.protocol import Array
 from bedside.runtime.errors import EngineError
-from bedside.runtime.geometry import Box
+from bedside.runtime.geometry import Box, Transform
 from bedside.runtime.tasks.codes import logit, over, sigmoid
 from bedside.runtime.tasks.nms import best_first, suppress
 from bedside.runtime.tasks.protocol import View, check_finite, dequantize
@@ -41,12 +41,17 @@ class DetectionDecoder:
         """Boxes, best first; see `TaskDecoder.decode`. What lies in the padding of a letterbox is cut off."""
         width, height = view.fit.size
         boxes, scores, labels = self.detections(outputs, specs, (height, width))
-        crop, map_back = view.fit.crop, view.fit.transform
+        if not len(boxes):
+            return Detections(())
+        crop = view.fit.crop
+        # All at once, as `Transform.box_to_frame` would do it box by box.
+        corners = _boxes_to_frame(boxes, view.fit.transform)
+        np.maximum(corners, (crop.x, crop.y, -np.inf, -np.inf), out=corners)
+        np.minimum(corners, (np.inf, np.inf, crop.x1, crop.y1), out=corners)
         listed = []
-        for corners, score, k in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
-            box = map_back.box_to_frame(Box(*corners))
-            x0, x1 = max(box.x0, crop.x), min(box.x1, crop.x1)
-            y0, y1 = max(box.y0, crop.y), min(box.y1, crop.y1)
+        for (x0, y0, x1, y1), score, k in zip(
+            corners.tolist(), scores.tolist(), labels.tolist(), strict=True
+        ):
             if x0 >= x1 or y0 >= y1:
                 continue
             size = None
@@ -186,3 +191,11 @@ class DetectionDecoder:
             y, x = np.mgrid[: shape[0], : shape[1]]
             self._centres[shape] = np.stack((x, y), axis=-1).reshape(-1, 2) + 0.5
         return self._centres[shape]
+
+
+def _boxes_to_frame(boxes: npt.NDArray[np.float32], transform: Transform) -> npt.NDArray[np.float64]:
+    """Boxes `(n, 4)` of model-input pixels in captured-frame pixels."""
+    shift = (transform.tx, transform.ty, transform.tx, transform.ty)
+    scale = (transform.sx, transform.sy, transform.sx, transform.sy)
+    moved: npt.NDArray[np.float64] = (boxes.astype(np.float64) - shift) / scale
+    return moved

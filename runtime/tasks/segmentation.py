@@ -166,7 +166,8 @@ class SegmentationDecoder:
             return planes[0], None
         if len(planes) == 1:
             level = logit(decode.threshold) if decode.scores == "logits" else decode.threshold
-            return over(planes[0], spec, level).view(np.uint8), None
+            shown = self._buffer("shown", planes[0].shape, np.dtype(np.bool_))
+            return over(planes[0], spec, level, out=shown).view(np.uint8), None
         shape = planes.shape[1:]
         classes: Pixels = self._buffer("classes", shape, np.dtype(np.uint8))
         claimed = self._buffer("claimed", shape, np.dtype(np.uint8))
@@ -193,7 +194,8 @@ class SegmentationDecoder:
         view: View,
     ) -> Region:
         fit = view.fit
-        mask = (classes == k).view(np.uint8)
+        found = self._buffer("mask", classes.shape, np.dtype(np.bool_))
+        mask = np.equal(classes, k, out=found).view(np.uint8)
         x, y, width, height = cv2.boundingRect(mask)
         part = (slice(y, y + height), slice(x, x + width))
         left, top = fit.inner.x + x, fit.inner.y + y

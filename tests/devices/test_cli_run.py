@@ -282,7 +282,7 @@ def test_bench(scenario: str, cli: Callable[..., Any], bundle: Path, monkeypatch
     assert done.code == 0
     measured = done.json
     assert measured["scenario"] == scenario
-    assert measured["queries"] >= 200
+    assert measured["samples"] >= 200
     assert measured["per_second"] > 0
     assert measured["frames"]["count"] == 4
     assert {"bundle", "variant", "engine", "threads", "host"} <= measured.keys()

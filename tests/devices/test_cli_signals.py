@@ -246,7 +246,7 @@ def test_a_stream_runs_on_any_thread(bundle: Path) -> None:
 def test_a_bug_surfaces_on_the_thread_that_asked(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     made = stream(bundle)
-    monkeypatch.setattr(made.pipeline, "_on_result", lambda _: 1 / 0)
+    monkeypatch.setattr(made.pipeline._publisher, "on_result", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         running.run_stream(made)
     assert {n: signal.getsignal(n) for n in before} == before

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from bedside.devices.host.grants import Grant
 from bedside.devices.probe import (
     ARM_FEATURES,
     HostReport,
@@ -203,3 +204,23 @@ def test_tables_show_what_is_there_and_why_the_rest_is_not(report: HostReport) -
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_tables_fit_any_terminal(report: HostReport, width: int) -> None:
     assert max(len(line) for line in text_of(report, width).splitlines()) <= width
+
+
+def test_what_the_host_permits_is_shown_with_what_to_do_about_the_rest(report: HostReport) -> None:
+    assert [grant.what for grant in report.permits] == [
+        *("cores", "real-time priority", "niceness", "memory locking"),
+    ]
+    refused = Grant(
+        what="real-time priority",
+        who="inference",
+        asked="SCHED_FIFO 21",
+        granted=False,
+        have="ordinary scheduling",
+        reason="the limit is 0 here",
+        remedy="set LimitRTPRIO=21",
+    )
+    shown = text_of(msgspec.structs.replace(report, permits=(report.permits[0], refused)), width=200)
+    assert report.permits[0].have in shown
+    assert "not SCHED_FIFO 21" in shown
+    assert "the limit is 0 here: set LimitRTPRIO=21" in shown
+    assert host_fingerprint(msgspec.structs.replace(report, permits=(refused,))) == report.fingerprint

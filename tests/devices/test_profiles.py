@@ -72,6 +72,10 @@ def test_every_key_arrives_where_it_belongs() -> None:
     fourcc = "Y16 "
     buffers = 3
     adopt_size = true
+    transport = "udp"
+    open_timeout_s = 3
+    read_timeout_s = 0.5
+    stream_time = false
     policy = "all"
     [screen]
     roi = [10, 20, 300, 400]
@@ -79,6 +83,12 @@ def test_every_key_arrives_where_it_belongs() -> None:
     [budget]
     max_age_ms = 80
     memory_mb = 256
+    p99_age_ms = 60
+    p95_invoke_ms = 12.5
+    lost_percent = 0
+    cold_start_s = 5
+    cpu_percent = 150
+    idle_cpu_percent = 2.5
     [engine]
     preference = ["openvino", "litert"]
     threads = 8
@@ -87,6 +97,24 @@ def test_every_key_arrives_where_it_belongs() -> None:
     [task]
     top_k = 5
     smoothing = 0.25
+    [host]
+    inference_cores = [2, 3]
+    capture_cores = [1]
+    sink_cores = [0]
+    opencv_threads = 2
+    real_time = "rr"
+    priority = 30
+    nice = -5
+    lock_memory = true
+    collection = "automatic"
+    [ladder]
+    enabled = true
+    rungs = 2
+    every = [2, 4]
+    up_s = 4.0
+    up_most_s = 40.0
+    max_celsius = 90.0
+    busy_percent = 50.0
     """
     profile = parse_profile(text.encode(), where="x")
     assert msgspec.json.decode(msgspec.json.encode(profile)) == tomllib.loads(text)
@@ -100,16 +128,20 @@ def test_it_names_the_engines_that_there_are() -> None:
     ).engine.preference == tuple(e.id for e in ENGINES)
 
 
-def test_whatever_a_camera_can_be_asked_for_can_be_in_a_profile() -> None:
-    asked = {f.name for f in msgspec.structs.fields(CaptureOptions)}
-    offered = {f.name for f in msgspec.structs.fields(type(Profile(name="x").capture))}
-    assert asked <= offered
+def test_whatever_a_source_can_be_asked_for_can_be_in_a_profile() -> None:
+    assert isinstance(Profile(name="x").capture, CaptureOptions)
 
 
 @pytest.mark.fault("P5")
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[host]\nrealtime = "fifo"', "unknown key host.realtime (did you mean real_time? [host] allows "),
+        ('[host]\nreal_time = "fif"', "(did you mean fifo? allowed: fifo, rr)"),
+        ("[host]\npriority = 50", "host.priority: expected"),
+        ("[host]\nnice = -21", "host.nice: expected"),
+        ("[host]\ncapture_cores = [-1]", "host.capture_cores[0]: expected"),
+        ("[host]\ninference_cores = [1, 1]", "host.inference_cores: a core appears twice in [1, 1]"),
         # Unknown keys: where, what was meant, what is allowed.
         (
             "[engine]\nthread = 2",
@@ -156,6 +188,9 @@ def test_whatever_a_camera_can_be_asked_for_can_be_in_a_profile() -> None:
             "[capture]\nwidth = 640\nheight = 480\n[screen]\nroi = [600, 0, 41, 5]",
             "screen.roi: [600, 0, 41, 5] does not lie in a picture of 640 x 480 pixels",
         ),
+        ("[ladder]\nevery = [3, 2]", "ladder.every: [3, 2] does not rise"),
+        ("[ladder]\nevery = [1]", "ladder.every[0]: expected int >= 2, got 1"),
+        ("[ladder]\nup_s = 9\nup_most_s = 8", "ladder.up_most_s: 8 is less than up_s, 9"),
         # No TOML at all.
         ("[engine", "not TOML: "),
     ],
@@ -222,7 +257,7 @@ def never_anything_else(data: bytes) -> None:
         assert len(line) < 600
 
 
-SECTIONS = ("name", "description", "capture", "screen", "budget", "engine", "task")
+SECTIONS = ("name", "description", "capture", "screen", "budget", "engine", "task", "ladder")
 KEYS = sorted(
     {
         key.name

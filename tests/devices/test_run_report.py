@@ -165,6 +165,34 @@ def test_labels_and_outcomes_are_counted(results: list[Result]) -> None:
     assert "3 changes from one result to the next." in words
 
 
+def test_the_ladder_is_told(results: list[Result]) -> None:
+    rung = {"variant": "tflite-fp32", "engine": "litert", "threads": 2, "every": 1, "expected_ms": 4.25}
+    ladder: dict[str, Any] = {
+        "rungs": [{**rung, "results": 30}, {**rung, "every": 2, "results": 6}],
+        "steps": 1,
+        "last_steps": [
+            {"at_s": 4.2, "seq": 120, "before": 0, "after": 1, "cause": "heat", "detail": "cpu at 97 °C"}
+        ],
+        "loaded": [{"candidate": "x", "load_ms": 120.4, "memory_mb": 61.25, "expected_ms": 4.25}],
+        "left_out": [{"candidate": "onnx-int8 on onnxruntime", "reason": "not cheaper"}],
+    }
+    words = Text(render(from_results("t", summary(ladder=ladder), results))).words
+    at = words.index("Ladder")
+    told = words[at : at + 60]
+    for word in (
+        *("tflite-fp32 on litert, 2 threads", "tflite-fp32 on litert, 2 threads, every 2nd frame"),
+        *("4.25", "120", "61.2", "30", "1 step.", "0 to 1", "heat", "cpu at 97 °C"),
+        *("onnx-int8 on onnxruntime", "not cheaper"),
+    ):
+        assert word in told, word
+    quiet = {**ladder, "steps": 0, "last_steps": [], "left_out": []}
+    words = Text(render(from_results("t", summary(ladder=quiet), results))).words
+    assert "The stream stayed on its preferred rung." in words
+    many = Text(render(from_results("t", summary(ladder={**ladder, "steps": 300}), results))).words
+    assert "300 steps, the last 1 of them are here." in many
+    assert "Ladder" not in Text(render(from_results("t", summary(), results))).words
+
+
 def test_every_task_has_its_words(make_result: MakeResult) -> None:
     box = Box(0.0, 0.0, 9.0, 9.0)
     shown: list[TaskResult] = [

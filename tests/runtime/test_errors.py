@@ -19,6 +19,7 @@ CODES = {
     "ProfileError": 2,
     "RecipeError": 2,
     "BundleError": 3,
+    "TrustError": 3,
     "SourceError": 4,
     "FrameError": 4,
     "EngineError": 5,

@@ -22,7 +22,7 @@ from bedside.runtime.answers import (
 from bedside.runtime.errors import SourceError
 from bedside.runtime.frame import SourceReference
 from bedside.runtime.geometry import Box
-from bedside.runtime.result import Failed, Outcome, Result, Withheld
+from bedside.runtime.result import Failed, LadderState, Outcome, Result, Withheld
 from bedside.runtime.results_file import MAX_LINE_BYTES, read_results, without_picture
 
 MakeResult = Callable[..., Result]
@@ -41,7 +41,7 @@ def results(make_result: MakeResult) -> list[Result]:
         make_result(2, outcome=Outcome.FAILED, reason=Failed.GEOMETRY, result=None),
         make_result(3, result=smoothed, pts_ns=100, reference=SourceReference("1.2.840.1", 3)),
         make_result(4, task="raw", result=Raw((RawOutput("scores", (1, 12), -1.5, 3.25, 7),))),
-        make_result(9),
+        make_result(9, ladder=LadderState(1, 3, 2, "misses")),
     ]
 
 
@@ -54,6 +54,14 @@ def test_what_was_written_is_read(results: list[Result], lines: list[bytes], tmp
     path = tmp_path / "r.jsonl"
     path.write_bytes(b"".join(lines))
     assert list(read_results(path)) == results
+
+
+def test_a_file_from_before_ladders_is_read(make_result: MakeResult, tmp_path: Path) -> None:
+    record = msgspec.to_builtins(make_result(3))
+    del record["ladder"]
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(msgspec.json.encode(record) + b"\n")
+    assert list(read_results(path)) == [make_result(3)]
 
 
 def test_an_empty_file_has_no_results(tmp_path: Path) -> None:

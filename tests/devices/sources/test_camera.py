@@ -1,5 +1,6 @@
 """Cameras: what there is, what is asked for and what is granted. No test here needs a camera."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Driver:
         self.order: list[int] = []
         self.released = 0
         self.undecodable = False
+        #: When the grabbed frame was captured, in ms of the driver's clock; 0 where it does not say.
+        self.stamp_ms: Callable[[], float] = lambda: 0.0
 
     def isOpened(self) -> bool:
         return self.opened
@@ -41,7 +44,7 @@ class Driver:
         return True  # drivers say so, whatever they do
 
     def get(self, propId: int) -> float:
-        return self.values[propId]
+        return self.stamp_ms() if propId == cv2.CAP_PROP_POS_MSEC else self.values[propId]
 
     def grab(self) -> bool:
         self.clock.advance(33_000_000)  # waiting for the frame
@@ -155,6 +158,59 @@ def test_the_stamp_lies_between_the_hand_over_and_the_conversion() -> None:
         stamps.append(frame.captured_ns)
         frame.release()
     assert stamps == [33_000_000, 71_000_000, 109_000_000]
+    source.close()
+
+
+def test_a_frame_that_waited_in_the_driver_is_as_old_as_the_driver_says() -> None:
+    clock = ManualClock(start_ns=7_000_000_000)
+    driver = Driver(clock)
+    driver.stamp_ms = lambda: clock.now_ns() / 1e6 - 12.5
+    source = camera(driver)
+    source.open()
+    frame = source.read()
+    assert frame is not None
+    assert frame.captured_ns == frame.pts_ns == 7_000_000_000 + 33_000_000 - 12_500_000
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "stamp_ms",
+    [
+        pytest.param(lambda now_ms: 0.0, id="none"),
+        pytest.param(lambda now_ms: now_ms + 1, id="ahead"),
+        pytest.param(lambda now_ms: 1_700_000_000_000.0, id="wall clock"),
+        pytest.param(lambda now_ms: now_ms - 1500, id="older than the time-out"),
+        pytest.param(lambda now_ms: 7_020.0, id="stuck"),
+    ],
+)
+def test_a_drivers_stamp_of_another_clock_is_not_used(stamp_ms: Callable[[float], float]) -> None:
+    clock = ManualClock(start_ns=7_000_000_000)
+    driver = Driver(clock)
+    driver.stamp_ms = lambda: stamp_ms(clock.now_ns() / 1e6)
+    source = camera(driver)
+    source.open()
+    first, second = source.read(), source.read()
+    assert first is not None and second is not None
+    # The first of a stuck clock cannot be told from a good one.
+    assert second.captured_ns == 7_000_000_000 + 71_000_000
+    assert second.pts_ns is None
+    source.close()
+
+
+@pytest.mark.fault("P4")
+def test_a_cancelled_camera_that_gives_no_frame_ends_without_an_error() -> None:
+    """V4L2 comes back within its time-out of a second; by then nobody wants the frame any more."""
+    driver = Driver(ManualClock(), frames=0)
+    source = camera(driver)
+    source.open()
+    grab = driver.grab
+
+    def cancelled_meanwhile() -> bool:
+        source.cancel()
+        return grab()
+
+    driver.grab = cancelled_meanwhile  # type: ignore[method-assign]
+    assert source.read() is None
     source.close()
 
 

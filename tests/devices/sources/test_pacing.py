@@ -80,6 +80,38 @@ def test_a_late_frame_keeps_its_due_stamp_so_that_lateness_is_age() -> None:
     source.close()
 
 
+def stamps(**options: Any) -> list[int]:
+    clock = ManualClock(START)
+    source = Paced(ArraySource(pictures(200), fps=50, clock=clock), clock, **options)
+    source.open()
+    seen = [frame.captured_ns - START for frame in drain(source)]
+    source.close()
+    return seen
+
+
+def test_jitter_is_one_sided_seeded_and_never_adds_up() -> None:
+    late = np.array(stamps(jitter_ms=3.0)) - np.arange(200) * 20_000_000
+    assert late.min() >= 0
+    # Half of a normal distribution: its mean is the spread times sqrt(2 / pi).
+    assert late.mean() / 3e6 == pytest.approx(np.sqrt(2 / np.pi), rel=0.2)
+    # No lateness is handed on: the last frames are as late as the first ones.
+    assert late[150:].mean() == pytest.approx(late[:50].mean(), rel=0.4)
+    assert stamps(jitter_ms=3.0) == stamps(jitter_ms=3.0)
+    assert stamps(jitter_ms=3.0) != stamps(jitter_ms=3.0, seed=1)
+    assert stamps() == [i * 20_000_000 for i in range(200)]
+
+
+def test_the_spread_can_be_read_off_the_intervals() -> None:
+    """As the documentation says, so that a device can be matched."""
+    intervals = np.diff(stamps(jitter_ms=2.0))
+    assert intervals.std() / 0.853 == pytest.approx(2e6, rel=0.2)
+
+
+def test_much_jitter_keeps_the_order() -> None:
+    seen = stamps(jitter_ms=80.0)
+    assert seen == sorted(seen)
+
+
 @pytest.mark.fault("S8")
 def test_a_jumping_wall_clock_moves_nothing() -> None:
     stamps = []

@@ -19,6 +19,7 @@ from bedside.devices.sources import (
     echo_cine_path,
     open_source,
 )
+from bedside.devices.sources.network import NETWORK_SCHEMES
 from bedside.devices.sources.uri import (
     SCHEMES,
     SourceUri,
@@ -53,6 +54,12 @@ WORDS = st.text(
         (r"C:\clips\a.mp4", SourceUri("path", r"C:\clips\a.mp4")),
         ("./camera:0", SourceUri("path", "./camera:0")),
         ("sample:a?b=%26%3D%C3%A9", SourceUri("sample", "a", {"b": "&=é"})),
+        ("RTSP://u:p@cart:8554/live?x=1&y", SourceUri("rtsp", "rtsp://u:p@cart:8554/live?x=1&y")),
+        (
+            "http://cart/a.mjpg?token=A#transport=udp&read_timeout=1",
+            SourceUri("http", "http://cart/a.mjpg?token=A", {"transport": "udp", "read_timeout": "1"}),
+        ),
+        ("udp://@239.0.0.1:1234", SourceUri("udp", "udp://@239.0.0.1:1234")),
     ],
 )
 def test_uris_taken_apart(text: str, expected: SourceUri) -> None:
@@ -60,7 +67,7 @@ def test_uris_taken_apart(text: str, expected: SourceUri) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["rtsp://cart/stream", "http://host/a.mp4", "sythetic:ultrasound", "file:a.mp4"]
+    "text", ["ftp://host/a.mp4", "file:///a.mp4", "rtsp:cart", "sythetic:ultrasound", "file:a.mp4"]
 )
 def test_an_unknown_scheme_names_the_allowed_ones(text: str) -> None:
     with pytest.raises(UsageError, match="unknown source scheme") as caught:
@@ -93,7 +100,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     except UsageError as error:
         assert "\n" not in str(error)
     else:
-        assert parsed.scheme in (*SCHEMES, "path")
+        assert parsed.scheme in (*SCHEMES, *NETWORK_SCHEMES, "path")
 
 
 @given(st.sampled_from(SCHEMES), WORDS, st.dictionaries(WORDS, WORDS, max_size=4))

@@ -18,14 +18,20 @@ import msgspec
 import numpy as np
 import pytest
 
+from bedside.runtime.bundle import signatures
 from bedside.runtime.bundle.container import Container, Limits
 from bedside.runtime.bundle.reader import Bundle, load_npy, open_bundle
 from bedside.runtime.bundle.rules import encode
+from bedside.runtime.bundle.signatures import Signature
 from bedside.runtime.bundle.writer import write_bundle
 from bedside.runtime.errors import BundleError
 
 Pack = Callable[[Mapping[str, bytes]], bytes]
 Change = Callable[[dict[str, Any]], bytes]
+
+#: Well-formed, and of nobody: the runtime judges no signature itself.
+SIGNATURE = Signature(algorithm="ed25519", key="ab" * 32, signature="cd" * 64)
+SIGNED = signatures.encode([SIGNATURE])
 
 
 class Watched(io.BytesIO):
@@ -99,12 +105,43 @@ def _npz(file: zipfile.ZipFile) -> bytes:
 def test_signatures_are_carried_but_not_part_of_the_digest(content: Any, tmp_path: Path) -> None:
     manifest, members = content
     plain = write_bundle(tmp_path / "a", manifest, members)
-    signed = write_bundle(tmp_path / "b", manifest, {**members, "signatures.json": b"{}"})
+    signed = write_bundle(tmp_path / "b", manifest, {**members, "signatures.json": SIGNED})
     assert plain == signed
+    with open_bundle(tmp_path / "a") as bundle:
+        assert not bundle.signed
     with open_bundle(tmp_path / "b") as bundle:
         assert bundle.signed
+        assert bundle.signatures == (SIGNATURE,)
         assert bundle.digest == plain
         bundle.verify_all()
+
+
+def test_signatures_that_are_none_are_refused(content: Any, tmp_path: Path) -> None:
+    manifest, members = content
+    write_bundle(tmp_path / "a", manifest, {**members, "signatures.json": b"{}"})
+    assert "signatures.json" in refused(tmp_path / "a")
+    newer = b'{"format_version": 2, "signatures": "in another form"}'
+    write_bundle(tmp_path / "b", manifest, {**members, "signatures.json": newer})
+    line = refused(tmp_path / "b")
+    assert "too new: signatures.json has format 2" in line
+    assert "update bedside on this device" in line
+
+
+def test_signatures_are_judged_before_the_manifest_is_parsed(packed: Pack, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    stored = b"this is no manifest"
+    path.write_bytes(packed({"bundle.json": stored, "signatures.json": SIGNED}))
+    judged: list[tuple[str, tuple[Signature, ...]]] = []
+
+    def refuse(digest: str, carried: tuple[Signature, ...]) -> None:
+        judged.append((digest, carried))
+        raise BundleError("not by me")
+
+    with pytest.raises(BundleError, match="not by me"):
+        open_bundle(path, judge=refuse)
+    assert judged == [(hashlib.sha256(stored).hexdigest(), (SIGNATURE,))]
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        open_bundle(path, judge=lambda *_: None)
 
 
 def test_a_member_that_is_not_named_is_an_error_not_a_crash(content: Any, tmp_path: Path) -> None:
@@ -118,7 +155,7 @@ def test_a_member_that_is_not_named_is_an_error_not_a_crash(content: Any, tmp_pa
 @pytest.mark.fault("B1")
 def test_5000_flipped_bits_are_refused(realistic: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.bedside"
-    write_bundle(path, realistic[0], {**realistic[1], "signatures.json": b'{"reserved": true}'})
+    write_bundle(path, realistic[0], {**realistic[1], "signatures.json": SIGNED})
     whole = path.read_bytes()
     rng = random.Random(20_240_601)
     accepted = []
@@ -223,11 +260,11 @@ def test_nothing_but_the_directory_manifest_and_signatures_is_read_before_a_refu
 ) -> None:
     """Nothing unverified is parsed: a bundle is refused before a byte of a model is even read."""
     manifest, members = content
-    signed = {**members, "signatures.json": b"{}"}
+    signed = {**members, "signatures.json": SIGNED}
     refusals = {
         "an extra member": packed({"bundle.json": encode(manifest), **signed, "models/extra.onnx": b"x"}),
         "a missing member": packed(
-            {"bundle.json": encode(manifest), "README.md": members["README.md"], "signatures.json": b"{}"}
+            {"bundle.json": encode(manifest), "README.md": members["README.md"], "signatures.json": SIGNED}
         ),
         "another size": packed({"bundle.json": encode(manifest), **signed, "README.md": b"x"}),
         "an unknown key": packed({"bundle.json": change({"surprise": 1}), **signed}),

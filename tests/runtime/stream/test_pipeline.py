@@ -428,8 +428,9 @@ def test_all_at_twice_the_possible_rate_makes_the_source_wait() -> None:
 def test_the_policy_follows_the_source(live: bool, policy: str) -> None:
     stream = build(ArraySource(marked(1), live=live))
     stream.run()
-    assert stream._mailbox is not None
-    assert stream._mailbox.policy == policy
+    mailbox = stream._capture.mailbox
+    assert mailbox is not None
+    assert mailbox.policy == policy
 
 
 @pytest.mark.fault("S3")
@@ -714,7 +715,7 @@ def test_any_error_of_ours_while_a_frame_is_worked_on_ends_the_stream_in_order()
     def refuse(*_: object) -> None:
         raise BedsideError("cannot")
 
-    stream._inference = refuse  # type: ignore[assignment]
+    stream._inferences = [refuse]  # type: ignore[list-item]
     summary = run(stream)
     assert str(summary.error) == "cannot"
     assert summary.ledger.failed == {"engine": 1}
@@ -736,7 +737,7 @@ def test_stopping_in_mid_stream_drops_what_waits(policy: Any) -> None:
             stopper.start()
             stopper.join(LONG)
 
-    stream._on_result = on_result
+    stream._publisher.on_result = on_result
     summary = run(stream)
     assert summary.error is None
     assert summary.ledger.processed == 20
@@ -865,7 +866,7 @@ def test_stopping_while_the_source_opens_reaches_a_sink_that_hangs(monkeypatch: 
     class Stopping(ArraySource):
         def _open(self) -> SourceInfo:
             stream.stop()
-            stream._opened.clear()
+            stream._capture.opened.clear()
             return super()._open()
 
     sink = Sink()
@@ -896,7 +897,7 @@ def test_stopping_while_a_sink_hangs(
     def ready() -> bool:
         if hangs_in == "open":
             return sink.opened == 1
-        delivery = stream._deliveries[1:]
+        delivery = stream._publisher.deliveries[1:]
         return bool(delivery) and (delivery[0]._full() or stream.ledger.snapshot().captured == 3000)
 
     try:

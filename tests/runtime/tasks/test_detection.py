@@ -206,3 +206,35 @@ def test_not_finite_is_withheld() -> None:
     outputs, specs = tensors(np.full((1, 1, 4), np.inf, np.float32), np.ones((1, 1, 1), np.float32))
     with pytest.raises(NotFiniteError):
         DetectionDecoder(DetectionDecode(labels=("a",))).detections(outputs, specs, SIZE)
+
+
+@given(
+    corners=st.lists(
+        st.tuples(*(st.floats(-50, 250, width=32) for _ in range(4))).map(
+            lambda b: (min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3]))
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+    mode=st.sampled_from(["stretch", "letterbox", "crop"]),
+)
+def test_boxes_are_mapped_all_at_once_as_one_by_one(corners: list[Any], mode: str) -> None:
+    """To the last bit what `Transform.box_to_frame` gives, cut to the crop."""
+    height, width = SIZE
+    view = View(fit(Rect(11, 7, 333, 201), width, height, mode))
+    boxes = np.array(corners, np.float32)[None]
+    scores = np.linspace(0.9, 0.6, len(corners), dtype=np.float32)[None, :, None]
+    decode = DetectionDecode(
+        labels=("a",), boxes=(0,), scores=(1,), coding="xyxy", units="pixels", threshold=0.5, iou=None
+    )
+    outputs, specs = tensors(boxes, scores)
+    decoder = DetectionDecoder(decode)
+    kept, _, _ = decoder.detections(outputs, specs, SIZE)
+    wanted = []
+    crop = view.fit.crop
+    for one in kept.tolist():
+        box = view.fit.transform.box_to_frame(Box(*one))
+        x0, y0, x1, y1 = max(box.x0, crop.x), max(box.y0, crop.y), min(box.x1, crop.x1), min(box.y1, crop.y1)
+        if x0 < x1 and y0 < y1:
+            wanted.append(Box(x0, y0, x1, y1))
+    assert [found.box for found in decoder.decode(outputs, specs, view).boxes] == wanted

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -145,3 +146,25 @@ def test_a_result_can_be_read_back() -> None:
     again = msgspec.json.decode(msgspec.json.encode(found), type=TaskResult)
     assert isinstance(again, Reconstruction)
     assert again == found
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_map_is_the_mean_over_channels_to_the_last_bit(channels: int) -> None:
+    """Summed plane by plane; numpy's mean over the last axis is what it has to be."""
+    generator = np.random.default_rng(7)
+    shape = (1, 32, 32, channels)
+    spec = TensorSpec(name="picture", shape=shape, dtype="float32")
+    seen = generator.integers(0, 256, shape, np.uint8)
+    made = generator.random(shape, np.float32)
+    decoder = ReconstructionDecoder(ReconstructionDecode())
+    for _ in range(2):  # the second frame finds the buffers of the first
+        found = decoder.decode((made,), (spec,), make_view((32, 32), pixels=seen))
+        assert found.map is not None
+        scaled = cv2.addWeighted(
+            made.reshape(32, -1), 255.0, seen.reshape(32, -1), -1.0, 0.0, dtype=cv2.CV_32F
+        )
+        mean = np.abs(np.asarray(scaled)).reshape(32, 32, channels).mean(axis=2)
+        assert (found.map.low, found.map.high) == (mean.min().item(), mean.max().item())
+        step = (found.map.high - found.map.low) / 255
+        codes = np.rint((mean.astype(np.float64) - found.map.low) / step).astype(np.uint8)
+        assert found.map.codes == codes.tobytes()

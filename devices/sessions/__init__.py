@@ -1,0 +1,1 @@
+"""Several streams on one box: a session file, a plan for each stream, and one process for each plan."""
