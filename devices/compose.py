@@ -22,6 +22,7 @@ from bedside.devices.sources.uri import parse_uri
 from bedside.devices.spec import PipelineSpec
 from bedside.devices.starters import resolve
 from bedside.devices.trust import open_trusted
+from bedside.devices.trust.logged import Logged
 from bedside.devices.tuning import Choice, Limits, choose
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant
@@ -244,7 +245,8 @@ class Stream:
             made = [AnnouncedSink(sink, partial(on_thread, "sink")) for sink in made]
         check_outputs(spec)
         with ExitStack() as opened:
-            with open_trusted(resolve(spec.bundle), spec.trust) as (bundle, self.trust):
+            with open_trusted(resolve(spec.bundle), spec.trust, audit=Logged()) as opening:
+                bundle, self.trust = opening
                 self.manifest = bundle.manifest
                 self.digest = bundle.digest
                 self.choice = choose(bundle, limits_of(spec))

@@ -29,7 +29,7 @@ UNWIELDY = frozenset({"sklearn", "joblib", "dill", "cloudpickle", "pandas", "mat
 #: Imported when one is asked for, so that a host with one engine needs no other, and starts fast.
 LAZY = frozenset({"ai_edge_litert", "tflite_runtime", "onnxruntime", "openvino"})
 #: What only `bedside.devices` may bring in at import.
-DEVICE_ONLY = frozenset({"rich", "psutil", "platformdirs", "pydicom", "gdcm"})
+DEVICE_ONLY = frozenset({"rich", "psutil", "platformdirs", "pydicom", "gdcm", "cryptography"})
 
 #: Loaders that execute what they read.
 UNSAFE_LOADERS = frozenset({"pickle", "_pickle", "shelve", "marshal", "joblib", "dill", "cloudpickle"})
@@ -40,8 +40,8 @@ FAULTS = frozenset(
     for group, last in {"B": 12, "S": 10, "E": 5, "K": 4, "U": 5, "P": 5}.items()
     for number in range(1, last + 1)
 )
-#: Those that this version handles. Extend it with each capability that lands: signatures and rollback (B6,
-#: B7), supervision in child processes (S1, S2, E1, E2, E5, P1, P2), gates on frozen and empty pictures (S4,
+#: Those that this version handles. Extend it with each capability that lands: rollback
+#: (B7), supervision in child processes (S1, S2, E1, E2, E5, P1, P2), gates on frozen and empty pictures (S4,
 #: S5), camera identity (S9), storage trouble (K1, K3), slots (U1 to U5), soak (P3).
 FAULTS_IN_SCOPE = frozenset(
     {
@@ -50,6 +50,7 @@ FAULTS_IN_SCOPE = frozenset(
         "B3",
         "B4",
         "B5",
+        "B6",
         "B8",
         "B9",
         "B10",

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from bedside.devices.cli.output import console, print_json, print_line, size, table
-from bedside.devices.profiles import TrustSection
+from bedside.devices.profiles import TrustSection, load_profile
 from bedside.devices.starters import resolve
-from bedside.devices.trust import TrustStore, TrustVerdict, judge
+from bedside.devices.trust import TrustVerdict, judge, store_of
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle
 
@@ -24,6 +24,9 @@ _GUARD = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a .bedside file, or the name of a starter bundle")
+    parser.add_argument(
+        "--device", metavar="PROFILE", help="a profile's name or the path of its TOML file: whom it trusts"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -32,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     with open_bundle(resolve(args.bundle)) as bundle:
         # Facts about models and goldens that are damaged would be facts about another file.
         bundle.verify_all()
-        verdict = judge(bundle.digest, bundle.signatures, TrustSection(), TrustStore())
+        policy = load_profile(args.device).trust if args.device else TrustSection()
+        verdict = judge(bundle.digest, bundle.signatures, policy, store_of(policy))
         if args.json:
             print_json(describe(bundle, verdict))
         else:

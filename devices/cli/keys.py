@@ -16,6 +16,7 @@ from bedside.devices.trust.keys import (
     save_private,
     save_public,
 )
+from bedside.devices.trust.logged import Logged
 from bedside.devices.trust.passphrase import VARIABLE, passphrase
 from bedside.devices.trust.store import TrustStore
 from bedside.runtime.errors import UsageError
@@ -28,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--store", metavar="FOLDER", type=Path, help="the trust store (default: this user's; [trust] store)"
+        "--store",
+        metavar="FOLDER",
+        type=Path,
+        help="the trust store, as [trust] store of a profile names it (default: this user's)",
     )
     common.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -60,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, and say what was done."""
-    said = _ACTIONS[args.action](args, TrustStore(args.store))
+    said = _ACTIONS[args.action](args, TrustStore(args.store, audit=Logged()))
     if args.json:
         print_json(said)
     return 0
@@ -90,7 +94,7 @@ def _new(args: argparse.Namespace, store: TrustStore) -> dict[str, Any]:
 
 
 def _list(args: argparse.Namespace, store: TrustStore) -> dict[str, Any]:
-    keys, revoked = store.keys(), store.revocations().values()
+    keys, revoked = store.trusted(), store.revocations().values()
     if not args.json:
         rows: list[tuple[object, ...]] = [(k.name, k.id, Text("trusted", "green"), "") for k in keys]
         rows += [(r.name, r.key, Text("revoked", "bold red"), r.reason) for r in revoked]

@@ -37,7 +37,15 @@ def run(args: argparse.Namespace) -> int:
     key = load_private(args.key, lambda: passphrase(f"passphrase of {args.key}"))
     signed = sign_bundle(args.bundle, key, output=args.output, replace=args.replace)
     if args.json:
-        print_json(signed)
+        print_json(
+            {
+                "output": str(signed.path),
+                "bundle": signed.digest,
+                "key": signed.key,
+                "signers": signed.signers,
+                "written": signed.written,
+            }
+        )
     elif not signed.written:
         print_line(f"{signed.path}: signed by {signed.key[:16]} already; nothing changed")
     else:

@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def policy_of(args: argparse.Namespace) -> TrustSection:
     """What the profile requires, or the option."""
     policy = load_profile(args.device).trust if args.device else TrustSection()
-    return msgspec.structs.replace(policy, require_signature=policy.require_signature or args.require_signature)
+    return msgspec.structs.replace(
+        policy, require_signature=policy.require_signature or args.require_signature
+    )
 
 
 def run(args: argparse.Namespace) -> int:

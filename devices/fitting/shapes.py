@@ -129,7 +129,10 @@ def _octagon(mask: Mask, box: _Box) -> Shape:
             (right - cut, bottom), (left + cut, bottom), (left, bottom - cut), (left, top + cut),
         )  # fmt: skip
 
-    return _fit(mask, "octagon", (x0, y0, x1, y1, 0.2 * min(x1 - x0, y1 - y0)), draw, box)
+    # The cut alone first: one at a time, edges and cut hold each other in place.
+    cuts = [side * min(x1 - x0, y1 - y0) for side in np.arange(0.02, 0.48, 0.03)]
+    cut = max(cuts, key=lambda value: overlap(draw((*box, value)), mask))
+    return _fit(mask, "octagon", (*box, cut), draw, box)
 
 
 def _circle(mask: Mask, box: _Box) -> Shape:

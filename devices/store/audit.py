@@ -73,7 +73,7 @@ class AuditLog:
         self._clock = clock or MonotonicClock()
         self._files = files or SystemFiles()
         self._limits = limits or AuditLimits()
-        self._named: Path | None = None
+        self._ours: tuple[Path, int] | None = None
 
     def append(self, event: Event, facts: Facts | None = None) -> Record:
         """Write a record, and return when it is on the disk. Takes as long as the disk: not for a frame's thread.
@@ -132,15 +132,20 @@ class AuditLog:
         return record
 
     def _mend(self, path: Path | None) -> Lines:
-        """Cut off what a power cut left of a line at the end of the last file."""
+        """Cut off what a power cut left of a line at the end of the last file.
+
+        What somebody else wrote last is synced first: a process that was killed before it could may have left a
+        record that is not on the disk yet, and one behind it must not get there earlier.
+        """
         if path is None:
             return Lines(b"", b"")
-        lines = split(self._read(path))
-        if lines.torn:
+        data = self._read(path)
+        lines = split(data)
+        if lines.torn or self._ours != (path, len(data)):
             handle = self._files.extend(path)
             try:
-                self._files.truncate(handle, len(lines.whole))
-                # Before anything is written behind it, or that could end up behind what was cut off.
+                if lines.torn:
+                    self._files.truncate(handle, len(lines.whole))
                 self._files.sync(handle)
             finally:
                 self._files.close(handle)
@@ -179,10 +184,10 @@ class AuditLog:
             self._files.sync(handle)
         finally:
             self._files.close(handle)
-        if path != self._named:
+        if self._ours is None or path != self._ours[0]:
             # A file that was there: whoever made it may have been killed before its name was on the disk.
             self._files.sync_folder(self.folder)
-            self._named = path
+        self._ours = path, path.stat().st_size
         return record, path
 
     def _drop(self, head: Record, path: Path) -> None:

@@ -101,6 +101,7 @@ class _Redirects(request.HTTPRedirectHandler):
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> request.Request | None:
         if urlsplit(newurl).scheme != "https":
+            fp.close()
             raise URLError("it redirects to something that is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from bedside.devices.starters import resolve
 from bedside.devices.store import transitions
-from bedside.devices.store.fetching import SCHEME, download, without_secrets
+from bedside.devices.store.fetching import download, without_secrets
 from bedside.devices.store.files import partial, writing
 from bedside.devices.store.records import Refusal
 from bedside.devices.store.state import Ref, Slot
@@ -83,7 +83,7 @@ def install(
     job = _Install(store, slot_name(slot), opening, sha256, allow_older)
     with store.alone(f"installing into slot {job.name}"):
         store.tidy()
-        if source.lower().startswith(SCHEME):
+        if "://" in source:
             done = job.arrive(source, without_secrets(source), fetch or _fetch(store))
         else:
             done = job.from_path(resolve(source))

@@ -54,7 +54,7 @@ class Slot(Strict, frozen=True, kw_only=True):
 
     Attributes:
         active: Runs.
-        previous: Came through its probation before; what a failure or a rollback puts back.
+        previous: Was active before; what a failure or a rollback puts back.
         candidate: Installed, not active.
         probation: How often the active one was started on probation; None when it has come through it.
         failed: The last one that did not.

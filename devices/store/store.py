@@ -126,13 +126,15 @@ class Store:
     def start(self, name: str) -> Start:
         """What a run of a slot begins with; on probation the start is counted, and one too many is a failure.
 
-        Called once for every process that loads the bundle, before it loads. Where the disk does not let the
-        start be counted, the previous bundle runs: a crash loop could not be told.
+        Called once for every process that loads the bundle, before it loads. Litter of an interrupted installation
+        goes. Where the disk does not let the start be counted, the previous bundle runs: a crash loop could not be
+        told.
 
         Raises:
             BundleError: Nothing is active in the slot; or the state is damaged.
         """
         slot = self.state().slot(slot_name(name))
+        self._tidy_if_free()
         if slot.probation is None:
             return self._start(slot, name)
         try:
@@ -222,7 +224,8 @@ class Store:
             The slot as it is now.
 
         Raises:
-            SinkError: It cannot be written; nothing has changed.
+            SinkError: It cannot be written; nothing has changed, or, where only the last sync failed, what has may
+                not survive a power cut.
             BundleError: The state is damaged.
         """
         name = slot_name(name)
@@ -270,12 +273,25 @@ class Store:
             SinkError: The folder cannot be written.
         """
         with locked(self.folder / "state.lock"):
-            kept = {f"{ref.file}.bedside" for slot in self.state().slots.values() for ref in slot.refs}
-            litter = [p for p in self.folder.iterdir() if p.name.endswith(PARTIAL)]
-            litter += [p for p in self.bundles.iterdir() if p.name not in kept]
-            for path in litter:
+            for path in self._litter():
                 with suppress(OSError):
                     self.files.unlink(path)
+
+    def _litter(self) -> list[Path]:
+        """Bundles that no slot holds on to, and unfinished files: of an interrupted installation, or of one that is at
+        work."""
+        kept = {f"{ref.file}.bedside" for slot in self.state().slots.values() for ref in slot.refs}
+        try:
+            litter = [p for p in self.folder.iterdir() if p.name.endswith(PARTIAL)]
+            return litter + [p for p in self.bundles.iterdir() if p.name not in kept]
+        except OSError:
+            return []
+
+    def _tidy_if_free(self) -> None:
+        """Tidy up where there is litter and nobody is at work; a disk that refuses keeps it."""
+        if self._litter():
+            with suppress(UsageError, SinkError), self.alone("tidying up"):
+                self.tidy()
 
     def _make_folders(self) -> None:
         with writing("the store"):

@@ -60,9 +60,10 @@ def installed(slot: Slot, ref: Ref) -> Slot:
 def activated(slot: Slot) -> Slot:
     """The candidate runs, on probation.
 
-    What was active is put back if it fails; unless that was itself on probation, then what would have been.
+    What was active is put back if it fails; unless that was itself on probation, then what would have been put back
+    for it, if anything would.
     """
-    trusted = slot.active if slot.probation is None else slot.previous
+    trusted = slot.active if slot.probation is None or slot.previous is None else slot.previous
     mark = slot.failed
     if mark is not None and slot.candidate is not None and mark.digest == slot.candidate.digest:
         mark = None

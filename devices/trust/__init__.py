@@ -2,7 +2,7 @@
 
 from bedside.devices.trust.audit import Audit
 from bedside.devices.trust.store import TrustedKey, TrustStore, default_store
-from bedside.devices.trust.verdict import Judged, TrustVerdict, check_trust, judge, open_trusted
+from bedside.devices.trust.verdict import Judged, TrustVerdict, check_trust, judge, open_trusted, store_of
 
 __all__ = [
     "Audit",
@@ -14,4 +14,5 @@ __all__ = [
     "default_store",
     "judge",
     "open_trusted",
+    "store_of",
 ]

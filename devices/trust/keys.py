@@ -186,7 +186,12 @@ def load_private(path: Path, passphrase: Callable[[], str]) -> PrivateKey:
     secret = _checked(passphrase()) if encrypted else None
     try:
         key = load_pem_private_key(data, secret)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):  # the last for a seed of a wrong length
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        InternalError,
+    ):  # the last for a seed of a wrong length
         what = (
             "cannot be decrypted: the passphrase is wrong, or the file damaged" if encrypted else "is damaged"
         )

@@ -105,6 +105,8 @@ class TrustStore:
         Raises:
             TrustError: Its file is damaged, or everybody may write to it.
         """
+        if not _is_id(key):
+            return None
         path = self._path(key)
         self._check_folders()
         data = read(path)
@@ -119,7 +121,7 @@ class TrustStore:
         except ValueError as error:
             raise TrustError(str(error), where=str(path), hint=_MENDED) from None
 
-    def keys(self) -> tuple[TrustedKey, ...]:
+    def trusted(self) -> tuple[TrustedKey, ...]:
         """All keys that are here and not revoked, by name.
 
         Raises:
@@ -155,9 +157,9 @@ class TrustStore:
             UsageError: There is none, or several.
             TrustError: The store is damaged.
         """
-        if len(text) == 64 and not set(text) - _HEX:
+        if _is_id(text):
             return text  # whether or not it is here: a key may be revoked before it comes
-        named = {key.id: key.name for key in self.keys()}
+        named = {key.id: key.name for key in self.trusted()}
         named |= {entry.key: entry.name for entry in self.revocations().values()}
         meant = {key for key, name in named.items() if text in (key, name)}
         if not meant and len(text) >= SHORTEST:
@@ -174,7 +176,7 @@ class TrustStore:
             UsageError: It is revoked, it is here under another name, the name is another key's or not allowed, or
                 somebody else is changing the store.
             TrustError: The store is damaged.
-            SinkError: It cannot be written.
+            SinkError: It cannot be written; or it was, and the audit log cannot be.
         """
         try:
             file = _KeyFile(format_version=1, name=name, algorithm="ed25519", public_key=key.raw.hex())
@@ -187,7 +189,7 @@ class TrustStore:
                 raise UsageError(
                     "is revoked, and stays so", where=f"key {key.id[:16]}", hint="make a new key"
                 )
-            listed = self.keys()
+            listed = self.trusted()
             for other in listed:
                 if (other.id == key.id) != (other.name == name):
                     what = f"key {other.id[:16]} is called {other.name!r} here already"
@@ -214,7 +216,7 @@ class TrustStore:
         Raises:
             UsageError: The id or the reason is none, or somebody else is changing the store.
             TrustError: The store is damaged.
-            SinkError: It cannot be written.
+            SinkError: It cannot be written; or it was, and the audit log cannot be.
         """
         with self._changing():
             before = self.revocations()
@@ -254,7 +256,7 @@ class TrustStore:
         except OSError as error:
             raise TrustError(f"cannot be read: {error.strerror or error}", where=str(self._keys)) from None
         for name in names[: MOST_KEYS + 1]:
-            if len(name) != 69 or not name.endswith(".json") or set(name[:64]) - _HEX:
+            if not name.endswith(".json") or not _is_id(name.removesuffix(".json")):
                 raise TrustError(f"{name[:80]!r} is no key's file", where=str(self._keys), hint="remove it")
         if len(names) > MOST_KEYS:
             raise TrustError(f"more than {MOST_KEYS} files", where=str(self._keys))
@@ -283,3 +285,7 @@ class TrustStore:
         with file:
             take(file.fileno(), self.folder)
             yield
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 64 and not set(text) - _HEX

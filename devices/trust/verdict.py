@@ -154,7 +154,7 @@ def open_trusted(
     try:
         bundle = open_bundle(path, judge=look)
     except BundleError as error:
-        if audit is not None:
+        if audit is not None and path.is_file():  # a mistyped path is no refusal
             _record(audit, error, seen, verdicts)
         raise
     with bundle:
@@ -190,7 +190,8 @@ def _why_refused(judged: list[Judged], policy: TrustSection) -> str | None:
         return "not signed, and the profile requires a signature"
     if not trusted:
         return f"signed by keys that this device does not know: {', '.join(s.key[:16] for s in judged)}"
-    return f"signed by {trusted} trusted keys, and the profile requires {policy.signatures}"
+    counted = f"{trusted} trusted key{'' if trusted == 1 else 's'}"
+    return f"signed by {counted}, and the profile requires {policy.signatures}"
 
 
 def _used(verdict: TrustVerdict, path: Path) -> TrustVerdict:

@@ -319,8 +319,8 @@ def test_sources(command: str, cli: Callable[..., Any], bundle: Path, tmp_path: 
     [
         "",
         "  ",
-        "rtsp://host/stream",
-        "https://example.org/a.mp4",
+        "srt://host/stream",
+        "rtsp://host/stream#transport=pigeon",
         "camera:front",
         "camera:0?fps=0",
         "camera:0?zoom=2",
@@ -505,7 +505,7 @@ USAGE: list[tuple[str, ...]] = [
     ("run", "B"),
     ("verify", "B", "--threads", "0"),
     ("verify", "B", "--threads", "-3"),
-    ("bench", "B", "--scenario", "MultiStream"),
+    ("bench", "B", "--scenario", "Server"),
     ("bench", "B", "--threads", "two"),
     ("probe", "extra"),
 ]

@@ -115,6 +115,10 @@ def test_every_key_arrives_where_it_belongs() -> None:
     up_most_s = 40.0
     max_celsius = 90.0
     busy_percent = 50.0
+    [trust]
+    require_signature = true
+    signatures = 2
+    store = "/etc/bedside/trust"
     """
     profile = parse_profile(text.encode(), where="x")
     assert msgspec.json.decode(msgspec.json.encode(profile)) == tomllib.loads(text)

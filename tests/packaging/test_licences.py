@@ -32,6 +32,7 @@ PERMISSIVE = frozenset(
     {
         "Apache-2.0",
         "MIT",
+        "MIT-0",
         "BSD-2-Clause",
         "BSD-3-Clause",
         "0BSD",

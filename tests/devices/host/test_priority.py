@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,10 @@ def test_who_asks_for_nothing_gets_nothing() -> None:
 
 def test_a_thread_that_is_gone_is_no_refusal() -> None:
     gone = on_a_thread(threading.get_native_id)
+    # Python's thread has ended before the kernel's has.
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/self/task/{gone}").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
     with pytest.raises(ProcessLookupError):
         priority.make_real_time(gone, "fifo", 5, "inference")
     priority.restore(0, None)
