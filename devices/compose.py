@@ -20,7 +20,7 @@ from bedside.devices.sinks import make_sink
 from bedside.devices.sources import Looped, Paced, open_source
 from bedside.devices.sources.uri import parse_uri
 from bedside.devices.spec import PipelineSpec
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import open_trusted
 from bedside.devices.trust.logged import Logged
 from bedside.devices.tuning import Choice, Limits, choose

@@ -29,7 +29,7 @@ from bedside.devices.compose import PipelineSpec, build_source, load, load_guard
 from bedside.devices.probe import probe
 from bedside.devices.profiles import Profile, load_profile
 from bedside.devices.sessions.plan import StreamPlan
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import open_trusted
 from bedside.runtime.clock import MonotonicClock
 from bedside.runtime.errors import FrameError, SourceError, UsageError

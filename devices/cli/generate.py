@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from bedside.devices.cli.output import print_json, print_line, progress_console
 from bedside.devices.cli.run import positive_int, thread_count
 from bedside.devices.sinks.failure import sink_error
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import open_trusted
 from bedside.runtime import engines
 from bedside.runtime.bundle.reader import Bundle

@@ -10,7 +10,7 @@ import msgspec
 
 from bedside.devices.cli.output import console, print_json, print_line, size, table
 from bedside.devices.profiles import TrustSection, load_profile
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import TrustVerdict, judge, store_of
 from bedside.runtime.bundle.manifest import Model
 from bedside.runtime.bundle.reader import Bundle, open_bundle

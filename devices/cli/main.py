@@ -56,7 +56,9 @@ COMMANDS = {
     "fit-profile": Command(
         "bedside.devices.cli.fit_profile", "find where the image lies on a scanner's screen, for a profile"
     ),
-    "tune": Command("bedside.devices.cli.tune", "find the fastest way to run a bundle on this host, for `run`"),
+    "tune": Command(
+        "bedside.devices.cli.tune", "find the fastest way to run a bundle on this host, for `run`"
+    ),
     "bench": Command("bedside.devices.cli.bench", "measure latency and throughput on this host"),
     "install": Command("bedside.devices.cli.install", "put a bundle into a slot of this device"),
     "activate": Command("bedside.devices.cli.activate", "let the candidate of a slot run, on probation"),

@@ -15,7 +15,7 @@ from rich.text import Text
 from bedside.devices.cli.output import console, print_json, print_line, progress_console, table
 from bedside.devices.host import cores
 from bedside.devices.profiles import Profile, load_profile
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import open_trusted
 from bedside.devices.tuning.candidates import candidates, default_candidate, thread_counts, usable_cores
 from bedside.devices.tuning.host import this_host

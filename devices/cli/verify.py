@@ -11,7 +11,7 @@ from rich.text import Text
 from bedside.devices.cli.output import console, print_json, print_line, size, table
 from bedside.devices.cli.run import thread_count
 from bedside.devices.profiles import TrustSection, load_profile
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.devices.trust import TrustVerdict, open_trusted
 from bedside.runtime import engines
 from bedside.runtime.bundle.manifest import Variant

@@ -19,7 +19,7 @@ from bedside.devices.sessions.schema import Isolation, SessionFile, StreamEntry
 from bedside.devices.sessions.shares import shared_out
 from bedside.devices.sinks import make_sink
 from bedside.devices.sources.uri import parse_uri
-from bedside.devices.starters import resolve
+from bedside.devices.store.resolving import resolve
 from bedside.runtime import strict_toml
 from bedside.runtime.errors import ProfileError, UsageError
 

@@ -94,20 +94,6 @@ class AuditLog:
             with locked(self.folder / LOCK):
                 return self._append(event, facts or Facts())
 
-    def record(self, event: str, **facts: str | int) -> None:
-        """As `append`, with plain words: what is told by parts that know nothing of this log.
-
-        Raises:
-            SinkError: It cannot be written.
-            ValueError: The event or a fact is not of the closed set.
-        """
-        try:
-            known = msgspec.convert(facts, Facts)
-            named: Event = msgspec.convert(event, Event)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"no record of {event!r}: {error}") from None
-        self.append(named, known)
-
     def records(self, after: int = 0) -> Iterator[Record]:
         """Records behind number `after`, oldest first; lines that are none are left out."""
         paths = log_files(self.folder)

@@ -8,7 +8,7 @@
 Every change is announced in the log first, and done by replacing `state.json`: before that nothing has happened,
 after that everything has. A change that was announced and did not come to be is noted as interrupted with the next
 one. Bundles that no slot holds on to and unfinished files are litter of an interrupted installation, and go with
-the next.
+the next one, or when a run begins.
 
 Installing may take minutes and holds `install.lock`; changes hold `state.lock` for moments, so that a run that
 has to give up a bundle never waits for a download.
@@ -272,14 +272,17 @@ class Store:
             BundleError: The state is damaged: then nothing is taken away.
             SinkError: The folder cannot be written.
         """
-        with locked(self.folder / "state.lock"):
-            for path in self._litter():
+        with locked(self.folder / "state.lock"), writing("the store"):
+            litter = self._litter()
+            if litter:
+                # A state that let go of a bundle, and whose process was killed, may not be on the disk yet.
+                self.files.sync_folder(self.folder)
+            for path in litter:
                 with suppress(OSError):
                     self.files.unlink(path)
 
     def _litter(self) -> list[Path]:
-        """Bundles that no slot holds on to, and unfinished files: of an interrupted installation, or of one that is at
-        work."""
+        """Bundles that no slot holds on to, and unfinished files: litter, unless somebody is at work."""
         kept = {f"{ref.file}.bedside" for slot in self.state().slots.values() for ref in slot.refs}
         try:
             litter = [p for p in self.folder.iterdir() if p.name.endswith(PARTIAL)]

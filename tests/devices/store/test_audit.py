@@ -248,16 +248,12 @@ def test_nothing_but_typed_facts_gets_in(log: AuditLog, canary: str) -> None:
     for name in set(Facts.__struct_fields__) - {"bedside"}:  # which the log itself sets
         with pytest.raises(ValueError):
             log.append("fault", Facts(**{name: canary}))
-        with pytest.raises(ValueError, match="no record of 'refused'"):
-            log.record("refused", **{name: canary})
-    with pytest.raises(ValueError, match="no record of"):
-        log.record(canary)
-    with pytest.raises(ValueError, match="no record of"):
-        log.record("refused", **{canary: "main"})
+    with pytest.raises(ValueError):
+        log.append(canary)  # type: ignore[arg-type]
     assert log_files(log.folder)[0].read_bytes() == before
     log.append("stopped", Facts(bedside=canary))
     assert canary.encode() not in log_files(log.folder)[0].read_bytes()
-    log.record("key-added", key="cd" * 32)
+    log.append("key-added", Facts(key="cd" * 32))
     assert list(log.records())[-1].facts.key == "cd" * 32
 
 

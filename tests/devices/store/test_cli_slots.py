@@ -137,6 +137,31 @@ def test_a_signature_that_is_required_and_missing(
         assert records[2]["facts"]["digest"] == opened.digest
 
 
+@pytest.mark.fault("B6")
+def test_a_key_that_is_revoked_after_the_installation(
+    cli: Callable[..., Any], bundle: Path, tmp_path: Path
+) -> None:
+    profile = tmp_path / "strict.toml"
+    profile.write_text(REQUIRES)
+    assert cli("install", bundle).code == 0
+    unsigned = Store().state().slot("main").candidate
+    assert cli("keys", "new", "release", "-o", tmp_path, "--trust").code == 0
+    assert cli("sign", bundle, "--key", tmp_path / "release.key.pem").code == 0
+    # The same bundle, another file: the signed one takes its place.
+    assert cli("install", bundle, "--device", profile, "--json").json["installed"] is True
+    signed = Store().state().slot("main").candidate
+    assert unsigned is not None and signed is not None
+    assert (signed.digest, signed.file != unsigned.file) == (unsigned.digest, True)
+    assert cli("activate", "--device", profile).code == 0
+    Store().probation_passed("main")
+    assert cli("install", renewed(bundle, "1.1.0")).code == cli("activate").code == 0
+    assert cli("keys", "revoke", "release").code == 0
+    done = cli("rollback", "--device", profile)
+    assert done.code == 3 and "revoked" in done.line
+    assert cli("audit", "show", "--json").json["records"][-1]["facts"]["reason"] == "signature"
+    assert cli("audit", "verify").code == 0
+
+
 @pytest.mark.fault("B7")
 def test_an_older_version(cli: Callable[..., Any], bundle: Path) -> None:
     assert cli("install", renewed(bundle, "1.2.0")).code == cli("activate").code == 0
