@@ -34,7 +34,8 @@ def bootstrap(
     """95 % percentile interval of a statistic, groups drawn with replacement.
 
     Frames of one subject or video resemble each other; drawing single frames would make the interval too
-    narrow (Field & Welsh, Bootstrapping clustered data, JRSS B 2007).
+    narrow (Field & Welsh, Bootstrapping clustered data, JRSS B 2007). Where all are of one group, single frames are
+    drawn: that says how sure the number is of this group, and nothing of others; `how` puts it into words.
 
     Args:
         statistic: Of the frames with these indices, `(n,) int64`; NaN where it is undefined, which is left out.
@@ -46,6 +47,8 @@ def bootstrap(
     for index, group in enumerate(groups):
         names.setdefault(group, []).append(index)
     members = [np.array(found, np.int64) for found in names.values()]
+    if len(members) == 1:
+        members = [np.array([index], np.int64) for index in members[0]]
     rng = np.random.default_rng(seed)
     values = np.array(
         [
@@ -58,6 +61,12 @@ def bootstrap(
         return math.nan, math.nan
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def how(groups: Sequence[str], resamples: int = RESAMPLES) -> str:
+    """What `bootstrap` does, for reports."""
+    over = "groups" if len(set(groups)) != 1 else "frames of one group, so it says nothing of others"
+    return f"bootstrap over {over}, {resamples} resamples"
 
 
 def half_sampling(

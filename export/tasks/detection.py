@@ -12,7 +12,7 @@ from bedside.export.data.reading import read_examples
 from bedside.export.data.types import BoxesTarget, Progress, Split
 from bedside.export.gates.marks import ClassMark, Marks
 from bedside.export.metrics.confidence import expected_calibration_error, reliability
-from bedside.export.metrics.intervals import bootstrap
+from bedside.export.metrics.intervals import bootstrap, how
 from bedside.export.metrics.precision import Found, Matches, average_precision, match
 from bedside.export.tasks.protocol import Reader, Row, Samples
 from bedside.runtime.bundle.decode import Decode, DetectionDecode
@@ -87,7 +87,7 @@ class DetectionKit:
             metric="AP50",
             value=float(np.nanmean(per_class[:, 0])),
             interval=bootstrap(ap50, samples.groups, resamples=_RESAMPLES),
-            method=f"bootstrap over groups, {_RESAMPLES} resamples",
+            method=how(samples.groups, _RESAMPLES),
             samples=len(rows),
             classes=tuple(
                 ClassMark(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bedside.export.data.reading import read_examples
 from bedside.export.data.types import PictureTarget, Progress, Split
 from bedside.export.gates.marks import Marks
-from bedside.export.metrics.intervals import bootstrap, half_sampling
+from bedside.export.metrics.intervals import bootstrap, half_sampling, how
 from bedside.export.metrics.pictures import frechet_distance, psnr, ssim, texture_features
 from bedside.export.metrics.ranking import rank_correlation
 from bedside.export.tasks.protocol import Reader, Row, Samples
@@ -23,8 +23,6 @@ from bedside.runtime.preprocess import Preprocessor
 from bedside.runtime.tasks import ReconstructionDecoder
 from bedside.runtime.tasks.picture import PictureReader
 from bedside.runtime.tasks.protocol import check_finite
-
-_BOOTSTRAP = "bootstrap over groups, 1000 resamples"
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -71,7 +69,7 @@ class ReconstructionKit:
             metric="error",
             value=float(errors.mean()),
             interval=bootstrap(lambda chosen: float(errors[chosen].mean()), samples.groups),
-            method=_BOOTSTRAP,
+            method=how(samples.groups),
             samples=len(rows),
             higher_is_better=False,
             baseline=float(flat),
@@ -108,7 +106,7 @@ class TranslationKit:
             metric="SSIM",
             value=float(similar.mean()),
             interval=bootstrap(lambda chosen: float(similar[chosen].mean()), samples.groups),
-            method=_BOOTSTRAP,
+            method=how(samples.groups),
             samples=len(rows),
             others={"PSNR": float(np.mean([psnr(r, t) for r, t in zip(rows, samples.truth, strict=True)]))},
             baseline=float(np.mean(untouched)) if untouched else None,

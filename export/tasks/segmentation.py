@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bedside.export.data.reading import read_examples
 from bedside.export.data.types import MaskTarget, Progress, Split
 from bedside.export.gates.marks import ClassMark, Marks
-from bedside.export.metrics.intervals import bootstrap
+from bedside.export.metrics.intervals import bootstrap, how
 from bedside.export.metrics.overlap import boundary_f1, dice
 from bedside.export.tasks.protocol import Reader, Row, Samples
 from bedside.runtime.bundle.decode import Decode, SegmentationDecode
@@ -65,7 +65,7 @@ class SegmentationKit:
             metric="Dice",
             value=float(per_picture.mean()),
             interval=bootstrap(lambda chosen: float(per_picture[chosen].mean()), samples.groups),
-            method="bootstrap over groups, 1000 resamples",
+            method=how(samples.groups),
             samples=len(rows),
             classes=tuple(
                 ClassMark(

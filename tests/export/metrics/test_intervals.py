@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bedside.export.metrics.intervals import bootstrap, wilson
+from bedside.export.metrics.intervals import bootstrap, how, wilson
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,14 @@ def test_undefined_resamples_are_left_out() -> None:
     low, high = bootstrap(lambda chosen: 1.0 if 0 in chosen else math.nan, ["a", "b"])
     assert (low, high) == (1.0, 1.0)
     assert all(math.isnan(v) for v in bootstrap(lambda chosen: math.nan, ["a", "b"]))
+
+
+def test_one_group_alone_is_drawn_frame_by_frame_and_it_is_said() -> None:
+    values = np.random.default_rng(1).normal(size=60)
+
+    def mean(chosen: np.ndarray) -> float:
+        return float(values[chosen].mean())
+
+    assert bootstrap(mean, ["one"] * 60) == bootstrap(mean, [str(i) for i in range(60)])
+    assert "one group" in how(["one"] * 60)
+    assert how(["a", "b"]) == "bootstrap over groups, 1000 resamples"
