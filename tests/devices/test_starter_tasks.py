@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from bedside.runtime.result import Outcome, Result, Withheld
 
 SHIPPED = (
     "colon-autoencoder",
+    "larynx-segmentation",
     "nerve-segmentation",
     "polyp-detection",
     "polyp-segmentation",
@@ -144,3 +146,25 @@ def test_the_autoencoder_scores_a_blank_screen_beyond_its_threshold() -> None:
     for result in run("colon-autoencoder", "synthetic:blank?frames=3"):
         assert isinstance(result.result, Reconstruction)
         assert result.result.threshold is not None and result.result.score > result.result.threshold
+
+
+def test_the_larynx_is_labelled_better_than_by_an_answer_that_ignores_the_frame(
+    data_root: Path, tmp_path: Path
+) -> None:
+    split = holdout("larynx-segmentation", data_root)
+    results = run("larynx-segmentation", str(frames(split, tmp_path / "f", 16)))
+    truths = [cast(MaskTarget, item.target()).classes for item in split.items[:16] if item.target is not None]
+    votes = np.stack([np.sum([t == k for t in truths], axis=0) for k in range(7)])
+    constant = votes.argmax(axis=0).astype(np.uint8)
+    found, ignoring = [], []
+    for truth, result in zip(truths, results, strict=True):
+        assert isinstance(result.result, Segmentation)
+        for label in (1, 3):  # vocal folds and glottal space are in every frame of that sequence
+            mine = drawn(result.result, label, truth.shape)
+            for scores, answer in ((found, mine > 0), (ignoring, constant == label)):
+                both, total = (
+                    int((answer & (truth == label)).sum()),
+                    int(answer.sum() + (truth == label).sum()),
+                )
+                scores.append(2 * both / total if total else 1.0)
+    assert np.mean(found) > np.mean(ignoring)
