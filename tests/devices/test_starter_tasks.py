@@ -18,6 +18,7 @@ from bedside.export.recipe_loading import load_recipe
 from bedside.runtime import engines
 from bedside.runtime.answers import Detections, Reconstruction, Segmentation
 from bedside.runtime.bundle.reader import open_bundle
+from bedside.runtime.drawing import draw
 from bedside.runtime.engines.protocol import SessionOptions
 from bedside.runtime.loading import open_session
 from bedside.runtime.result import Outcome, Result, Withheld
@@ -28,6 +29,7 @@ SHIPPED = (
     "nerve-segmentation",
     "polyp-detection",
     "polyp-segmentation",
+    "ultrasound-gan",
 )
 
 
@@ -168,3 +170,17 @@ def test_the_larynx_is_labelled_better_than_by_an_answer_that_ignores_the_frame(
                 )
                 scores.append(2 * both / total if total else 1.0)
     assert np.mean(found) > np.mean(ignoring)
+
+
+def test_the_generator_draws_another_picture_every_time() -> None:
+    with open_bundle(resolve("ultrasound-gan")) as bundle:
+        loaded = open_session(bundle, options=SessionOptions(threads=1))
+        pictures = [pixels for pixels, _ in draw(loaded, 24)]
+        again = [pixels for pixels, _ in draw(loaded, 24)]
+        loaded.session.close()
+    assert {p.shape for p in pictures} == {(64, 64, 1)}
+    assert len({p.tobytes() for p in pictures}) == 24
+    assert all(np.array_equal(a, b) for a, b in zip(pictures, again, strict=True))
+    # Not one picture with noise on it: two of them differ by more than neighbours in one do.
+    stack = np.stack(pictures).astype(np.float64)
+    assert stack.std(axis=0).mean() > 10.0
