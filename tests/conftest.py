@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ else:
     # A busy machine is no failure: no test asserts how long something takes.
     settings.register_profile("bedside", deadline=None)
     settings.load_profile("bedside")
+
+
+# A shell lets what it starts in the background ignore Ctrl-C, for all its descendants; some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +77,7 @@ def test_one_that_fails_does_not_end_the_others(isolation: Isolation, bundle: Pa
     assert ("process" in good) == (isolation == "process")
 
 
-@pytest.fixture
-def receptive() -> Iterator[None]:
-    """Signals reach this process: whoever started it may have it ignore them, as a shell does in the background."""
-    if threading.current_thread() is not threading.main_thread():
-        pytest.skip("only the main thread gets signals")
-    kept = {n: signal.signal(n, signal.default_int_handler) for n in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.fault("P4")
-@pytest.mark.usefixtures("receptive")
 @pytest.mark.parametrize("isolation", ["process", "thread"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_of_them_with_their_files_whole(
